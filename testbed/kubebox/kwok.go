@@ -39,14 +39,14 @@ func kwok() int {
 }
 
 // kwokCRDs prints the CustomResourceDefinitions that kwok must find on the API
-// server to serve pod logs and to read Stages, as one JSON list.
+// server to serve pod logs, as one JSON list.
 func kwokCRDs() int {
 	list := struct {
 		APIVersion string            `json:"apiVersion"`
 		Kind       string            `json:"kind"`
 		Items      []json.RawMessage `json:"items"`
 	}{APIVersion: "v1", Kind: "List"}
-	for _, manifest := range [][]byte{crd.Stage, crd.Logs, crd.ClusterLogs} {
+	for _, manifest := range [][]byte{crd.Logs, crd.ClusterLogs} {
 		item, err := yaml.YAMLToJSON(manifest)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "kwok-crds: convert manifest:", err)
