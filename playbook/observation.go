@@ -274,8 +274,9 @@ type LedgerFacts struct {
 	ClaimHolder string `json:"claim_holder,omitempty"`
 	// TargetHolder is another run of the same target that is still unwinding.
 	TargetHolder string `json:"target_holder,omitempty"`
-	// Left is what is left of each budget, by Reservation.Budget(); a budget that is not listed has never been used.
-	Left map[string]int `json:"left,omitempty"`
+	// Used is how much of each budget is reserved or spent now, by Reservation.Budget(): all rows that were not given back
+	// and whose window has not passed. A budget that is not listed is unused. The limits are the policy's.
+	Used map[string]int `json:"used,omitempty"`
 	// SameDaemonSet lists carriers on which the same DaemonSet had a run started within the last 15 minutes, this one included.
 	SameDaemonSet []string `json:"same_daemonset,omitempty"`
 	// BreakerUntil is set while the target's breaker is open; Tries describes the runs that opened it.

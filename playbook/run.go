@@ -122,32 +122,30 @@ type Memory struct {
 	Found []string `json:"found,omitempty"`
 }
 
-// DrainMemory is the drain under way.
+// DrainMemory is the drain under way. What was evicted is not repeated here: the intents say it.
 type DrainMemory struct {
 	Node string `json:"node"`
 	UID  string `json:"uid"`
 	// Need is how many evictions were reserved with the cordon.
 	Need    int       `json:"need"`
 	Started time.Time `json:"started"`
-	// Moved are the uids of the pods that were evicted, with the owner of each.
-	Moved []Candidate `json:"moved,omitempty"`
-	// GaveUp are pods that refused for good; each is left alone for the rest of the run.
-	GaveUp []string `json:"gave_up,omitempty"`
 	// FreeSince is when the node was first seen with room for the daemon pod.
 	FreeSince time.Time `json:"free_since,omitzero"`
-	Reapplied bool      `json:"reapplied,omitempty"`
-	Failed    string    `json:"failed,omitempty"` // why the drain is being taken back
+	Reapplied bool      `json:"reapplied,omitempty"` // a reapply was done, or found impossible
+	Over      bool      `json:"over,omitempty"`      // only the uncordon is left
+	Failed    string    `json:"failed,omitempty"`    // why the drain is being taken back
 }
 
 // ReapplyMemory is the reapply under way.
 type ReapplyMemory struct {
-	OldUID       string    `json:"old_uid"`
-	BackupSHA256 string    `json:"backup_sha256"`
-	PodUIDs      []string  `json:"pod_uids"`
-	ReadyBefore  int       `json:"ready_before"`
-	GoneAt       time.Time `json:"gone_at,omitzero"` // when the old object was first seen gone
-	CreatedAt    time.Time `json:"created_at,omitzero"`
-	Checked      bool      `json:"checked,omitempty"` // adoption was proven
+	Since        time.Time `json:"since"`
+	OldUID       string    `json:"old_uid,omitempty"`
+	BackupSHA256 string    `json:"backup_sha256,omitempty"`
+	PodUIDs      []string  `json:"pod_uids,omitempty"`
+	DeleteSeq    int       `json:"delete_seq,omitempty"` // the intent that deleted; 0 until promised
+	GoneAt       time.Time `json:"gone_at,omitzero"`     // when the old object was first seen gone
+	Over         bool      `json:"over,omitempty"`
+	Failed       string    `json:"failed,omitempty"` // why it was not done
 }
 
 // Ending is what unwinding leads to.
