@@ -1,0 +1,4 @@
+package migrations
+
+// LockKey lets the tests hold the lock.
+const LockKey = lockKey
