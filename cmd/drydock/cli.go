@@ -1,0 +1,136 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
+)
+
+// app is what every subcommand shares: the environment, the outputs and the flags that are everywhere.
+type app struct {
+	getenv         func(string) string
+	stdout, stderr io.Writer
+
+	configFile string
+	output     string
+	server     string
+	token      string
+}
+
+// Values of -o.
+const (
+	outputTable = "table"
+	outputJSON  = "json"
+	outputYAML  = "yaml"
+)
+
+func newRoot(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "drydock",
+		Short: "Repair DaemonSets that are not running on all nodes of a carrier",
+		Long: `Drydock takes PagerDuty's word that a DaemonSet is not running on every node of a carrier,
+finds out why, repairs the carrier by the runbook and proves it, or hands the incident over.`,
+		Example: `  drydock parse 'blumemix.containers-kubernetes.prod-dal10-carrier3.not_running_all_node-exporter_demonsets.us-south'
+  drydock diagnose prod-dal10-carrier3 node-exporter
+  drydock serve --config drydock.yaml`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := cmd.Help(); err != nil {
+				return err
+			}
+			return &exitError{code: exitUsage}
+		},
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			if !slices.Contains([]string{outputTable, outputJSON, outputYAML}, a.output) {
+				return usagef("-o %q is not one of table, json, yaml", a.output)
+			}
+			return nil
+		},
+	}
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	flags := root.PersistentFlags()
+	flags.StringVar(&a.configFile, "config", a.getenv("DRYDOCK_CONFIG"), "configuration file (else $DRYDOCK_CONFIG, else ./drydock.yaml)")
+	flags.StringVarP(&a.output, "output", "o", outputTable, "table, json or yaml")
+	flags.StringVar(&a.server, "server", a.getenv("DRYDOCK_URL"), "address of a Drydock server (else $DRYDOCK_URL, else the configuration's listen)")
+	flags.StringVar(&a.token, "token", "", "API token (else $DRYDOCK_TOKEN, else data_dir/token)")
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(
+		[]string{outputTable, outputJSON, outputYAML}, cobra.ShellCompDirectiveNoFileComp))
+	root.AddCommand(
+		newServe(a), newMigrate(a), newParse(a), newDiagnose(a), newConfig(a), newToken(a), newVersion(a), newRuns(a),
+		newKillSwitch(a),
+		later("plan CARRIER DAEMONSET", "Print what would be done about a DaemonSet"),
+		later("replay RUN|--all", "Decide stored ticks again and compare"),
+		later("doctor", "Check the database, PagerDuty, each carrier and the rights there"),
+		later("audit", "Verify the audit log's chain", later("verify", "Verify the audit log's chain")),
+		later("stats", "Print counts, times to repair and hours saved"),
+		later("pagerduty", "Connect a PagerDuty account", later("connect", "Make the webhook subscription")),
+	)
+	return root
+}
+
+// later is a subcommand of the contract that does not exist yet.
+func later(use, short string, children ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: use, Short: short + " (not available yet)", DisableFlagParsing: true, Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return usagef("%s is not available yet: it comes with a later version", strings.TrimPrefix(cmd.CommandPath(), "drydock "))
+		},
+	}
+	cmd.AddCommand(children...)
+	return cmd
+}
+
+// config loads the configuration that the flags name.
+func (a *app) config() (*Config, error) { return loadConfig(a.configFile) }
+
+// exactArgs is cobra's, with the command's own usage line in the error.
+func exactArgs(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != n {
+			return usagef("%d arguments instead of %d: usage is %s", len(args), n, cmd.UseLine())
+		}
+		return nil
+	}
+}
+
+// print writes data to stdout in the form that -o asks for. table writes the rows of a table.
+func (a *app) print(data any, table func(w io.Writer)) error {
+	switch a.output {
+	case outputJSON:
+		return writeJSON(a.stdout, data)
+	case outputYAML:
+		// By way of JSON, so that names and forms are the same in both.
+		b, err := json.Marshal(data)
+		if err != nil {
+			return fmt.Errorf("encode answer: %w", err)
+		}
+		if b, err = yaml.JSONToYAML(b); err != nil {
+			return fmt.Errorf("encode answer: %w", err)
+		}
+		_, err = a.stdout.Write(b)
+		return err
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
+	table(w)
+	return w.Flush()
+}
+
+func writeJSON(w io.Writer, data any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(data)
+}
+
+// dash shows an empty cell.
+func dash(s string) string { return cmp.Or(s, "-") }

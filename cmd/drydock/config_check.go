@@ -1,0 +1,327 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/mail"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/drydock/drydock/incident"
+	"github.com/drydock/drydock/playbook"
+)
+
+// check collects the problems of one configuration.
+type check struct{ problems []problem }
+
+func (c *check) add(path, format string, args ...any) {
+	c.problems = append(c.problems, problem{path: path, text: fmt.Sprintf(format, args...)})
+}
+
+// validate holds the values against each other. It reads no secret and touches no file, so that a configuration can be
+// checked where it is written.
+func (c *Config) validate() []problem {
+	v := &check{}
+	c.validateServer(v)
+	c.validatePagerDuty(v)
+	c.validateCarriers(v)
+	c.validateDaemonSets(v)
+	c.validateTiming(v)
+	c.validateLimits(v)
+	return v.problems
+}
+
+func (c *Config) validateServer(v *check) {
+	host, port, err := net.SplitHostPort(c.Listen)
+	switch {
+	case err != nil || port == "":
+		v.add("listen", "%q is not host:port: write it like 127.0.0.1:8080", c.Listen)
+	case !isLoopback(host) && len(c.APITokens) == 0:
+		v.add("listen", "%s is reachable from other machines, so api_tokens must not be empty: make one with \"drydock token new\"", c.Listen)
+	}
+	v.url("public_url", c.PublicURL, true)
+	if c.DataDir == "" {
+		v.add("data_dir", "is empty: name a directory, for example ./data")
+	}
+	if c.DatabaseURL == nil && c.Role != roleAll {
+		v.add("role", "%s needs database_url: the private Postgres serves one replica with role all", c.Role)
+	}
+	if c.DatabaseURL != nil && c.BackupKey == nil && c.acts() {
+		v.add("backup_key", "is needed with database_url once a carrier's mode is approve or act: all replicas must share it; "+
+			"make one with: openssl rand -base64 32")
+	}
+	names := map[string]bool{}
+	for i, t := range c.APITokens {
+		path := fmt.Sprintf("api_tokens[%d]", i)
+		switch {
+		case t.Name == "":
+			v.add(path+".name", "is missing: name who holds the token")
+		case names[t.Name]:
+			v.add(path+".name", "%q is listed twice", t.Name)
+		}
+		names[t.Name] = true
+		if t.Role == "" {
+			v.add(path+".role", "is missing: choose viewer, operator, approver or admin")
+		}
+		if t.SHA256 == nil {
+			v.add(path+".sha256", "is missing: write {env: NAME} or {file: PATH}")
+		}
+	}
+}
+
+// acts reports whether any carrier may be changed.
+func (c *Config) acts() bool { return c.anyMode(playbook.ModeAct) || c.anyMode(playbook.ModeApprove) }
+
+func (c *Config) anyMode(mode playbook.Mode) bool {
+	inherits := c.CarrierDir != "" || len(c.Carriers) == 0
+	for _, carrier := range c.Carriers {
+		if carrier.Mode == mode {
+			return true
+		}
+		inherits = inherits || carrier.Mode == ""
+	}
+	return inherits && c.Mode == mode
+}
+
+func (c *Config) validatePagerDuty(v *check) {
+	p := c.PagerDuty
+	v.url("pagerduty.api_url", p.APIURL, false)
+	if p.From != "" {
+		if a, err := mail.ParseAddress(p.From); err != nil || a.Address != p.From {
+			v.add("pagerduty.from", "%q is not an e-mail address: PagerDuty needs that of a real user of the account", p.From)
+		}
+	}
+	if p.Token != nil && p.From == "" {
+		v.add("pagerduty.from", "is missing: PagerDuty refuses writes that do not name the e-mail of a real user of the account")
+	}
+	v.ids("pagerduty.service_ids", p.ServiceIDs)
+	v.ids("approvers", c.Approvers)
+	v.positive("pagerduty.reconcile_every", p.ReconcileEvery)
+	if c.SelfAlert != nil {
+		if c.SelfAlert.RoutingKey == nil {
+			v.add("self_alert.routing_key", "is missing: write {env: NAME} or {file: PATH}")
+		}
+		v.url("self_alert.events_url", c.SelfAlert.EventsURL, false)
+	}
+}
+
+func (c *Config) validateCarriers(v *check) {
+	names := map[string]bool{}
+	for i, carrier := range c.Carriers {
+		path := fmt.Sprintf("carriers[%d]", i)
+		switch {
+		case carrier.Name == "":
+			v.add(path+".name", "is missing: write the carrier's name as incident titles have it")
+		case !isDNSName(carrier.Name):
+			v.add(path+".name", "%q can not be a carrier's name: use letters, digits, dots and dashes", carrier.Name)
+		case names[carrier.Name]:
+			v.add(path+".name", "%q is listed twice", carrier.Name)
+		}
+		names[carrier.Name] = true
+		if carrier.Kubeconfig == "" {
+			v.add(path+".kubeconfig", "is missing: name the carrier's kubeconfig file")
+		}
+		if carrier.PodLimit < 0 {
+			v.add(path+".pod_limit", "%d is negative: 0 means each node's allocatable.pods", carrier.PodLimit)
+		}
+		for j, ns := range *carrier.DrainNamespaces {
+			if !isDNSLabel(ns) {
+				v.add(fmt.Sprintf("%s.drain_namespaces[%d]", path, j), "%q is not a namespace", ns)
+			}
+		}
+	}
+}
+
+func (c *Config) validateDaemonSets(v *check) {
+	seen := map[string]bool{}
+	for i, d := range c.DaemonSets {
+		path := fmt.Sprintf("daemonsets[%d]", i)
+		if !isDNSName(d.Name) {
+			v.add(path+".name", "%q is not a DaemonSet's name", d.Name)
+		}
+		if !isDNSLabel(d.Namespace) {
+			v.add(path+".namespace", "%q is not a namespace", d.Namespace)
+		}
+		if key := d.Namespace + "/" + d.Name; seen[key] {
+			v.add(path, "%s is listed twice", key)
+		} else {
+			seen[key] = true
+		}
+		if d.EscalationPolicy != "" {
+			v.ids(path+".escalation_policy", []string{d.EscalationPolicy})
+		}
+		if _, ok := c.Promotions[d.Promotion]; d.Promotion != "" && !ok {
+			v.add(path+".promotion", "%q is not a key of promotions: add it there, or remove this", d.Promotion)
+		}
+	}
+	for name, p := range c.Promotions {
+		c.validatePromotion(v, "promotions."+name, p)
+	}
+	_, err := incident.NewRules(c.ruleConfig())
+	for _, err := range flatten(err) {
+		path, text, ok := strings.Cut(err.Error(), ": ")
+		if !ok {
+			path, text = "title_rules", err.Error()
+		}
+		// A DaemonSet's names were checked above.
+		if !strings.HasPrefix(path, "daemonsets[") {
+			v.add(path, "%s", text)
+		}
+	}
+}
+
+func (c *Config) validatePromotion(v *check, path string, p Promotion) {
+	switch p.Version.Source {
+	case "":
+		v.add(path+".version.source", "is missing: choose http, launchdarkly or featureflagset")
+	case "http":
+		// The placeholder is no valid part of a host name.
+		v.url(path+".version.url", strings.ReplaceAll(p.Version.URL, "{carrier}", "carrier"), false)
+		if p.Version.JSONPath == "" {
+			v.add(path+".version.json_path", "is missing: say where in the answer the version stands, for example $.version")
+		}
+	}
+	j := p.Jenkins
+	if j == nil {
+		v.add(path+".jenkins", "is missing: without it nothing can be promoted again")
+		return
+	}
+	v.url(path+".jenkins.url", j.URL, false)
+	for key, value := range map[string]string{"job": j.Job, "user": j.User} {
+		if value == "" {
+			v.add(path+".jenkins."+key, "is missing")
+		}
+	}
+	if j.Token == nil {
+		v.add(path+".jenkins.token", "is missing: write {env: NAME} or {file: PATH}")
+	}
+}
+
+func (c *Config) validateTiming(v *check) {
+	t := c.Timing
+	for key, d := range map[string]Duration{
+		"tick": t.Tick, "soak": t.Soak, "evict_wait": t.EvictWait, "disk_wait": t.DiskWait, "redeploy_wait": t.RedeployWait,
+		"approval": t.Approval, "deadline": t.Deadline, "lease": t.Lease,
+	} {
+		v.positive("timing."+key, d)
+	}
+	for key, d := range map[string]Duration{
+		"absent_confirm": t.AbsentConfirm, "full_confirm": t.FullConfirm, "uncovered_confirm": t.UncoveredConfirm,
+		"stuck_confirm": t.StuckConfirm, "quiet_after_new_pod": t.QuietAfterNewPod,
+	} {
+		if d < 0 {
+			v.add("timing."+key, "%s is negative", d.std())
+		}
+	}
+	if t.Tick.std() > playbook.MaxGap/2 {
+		v.add("timing.tick", "%s is too long: looks more than %s apart start a soak again, so write at most %s",
+			t.Tick.std(), playbook.MaxGap, playbook.MaxGap/2)
+	}
+	if t.Lease > 0 && t.Lease.std() < time.Second {
+		v.add("timing.lease", "%s is too short to be renewed in time: write at least 1s", t.Lease.std())
+	}
+	const end = 90 * time.Minute
+	if t.Deadline.std() > end {
+		v.add("timing.deadline", "%s is beyond %s, which is the end of a run in any case", t.Deadline.std(), end)
+	}
+	v.positive("retention.runs", c.Retention.Runs)
+	v.positive("retention.events", c.Retention.Events)
+}
+
+func (c *Config) validateLimits(v *check) {
+	l := c.Limits
+	for key, n := range map[string]int{
+		"cordoned_nodes": l.CordonedNodes, "evictions_per_node": l.EvictionsPerNode, "evictions_per_run": l.EvictionsPerRun,
+		"evictions_per_hour": l.EvictionsPerHour, "evictions_per_hour_all": l.EvictionsPerHourAll,
+		"reapplies_per_6h": l.ReappliesPer6h, "promotions_per_6h": l.PromotionsPer6h, "restarts_per_day": l.RestartsPerDay,
+		"missing_nodes_min": l.MissingNodesMin,
+	} {
+		if n < 0 {
+			v.add("limits."+key, "%d is negative", n)
+		}
+	}
+	if l.MissingNodesShare < 0 || l.MissingNodesShare > 1 {
+		v.add("limits.missing_nodes_share", "%v is not a share between 0 and 1", l.MissingNodesShare)
+	}
+	if l.IneffectiveRuns < 1 {
+		v.add("limits.ineffective_runs", "%d would keep every breaker open: write at least 1", l.IneffectiveRuns)
+	}
+}
+
+// ruleConfig is the part of the configuration that reads titles.
+func (c *Config) ruleConfig() incident.RuleConfig {
+	rc := incident.RuleConfig{TitleRules: c.TitleRules, DiskTitles: c.DiskTitles, DaemonSets: []incident.DaemonSet{}}
+	for _, d := range c.DaemonSets {
+		rc.DaemonSets = append(rc.DaemonSets, incident.DaemonSet{Name: d.Name, Namespace: d.Namespace})
+	}
+	return rc
+}
+
+func (c *check) url(path, value string, optional bool) {
+	if value == "" && optional {
+		return
+	}
+	u, err := url.Parse(value)
+	switch {
+	case value == "":
+		c.add(path, "is missing")
+	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+		c.add(path, "%q is not an http or https address", value)
+	case u.User != nil:
+		c.problems = append(c.problems, problem{path: path, text: "holds a user or password: secrets are written as {env: NAME} or {file: PATH}", secret: true})
+	}
+}
+
+func (c *check) ids(path string, ids []string) {
+	for _, id := range ids {
+		if !incident.ValidID(id) {
+			c.add(path, "%q does not look like a PagerDuty id: capital letters and digits, as at the end of its page's address", id)
+		}
+	}
+}
+
+func (c *check) positive(path string, d Duration) {
+	if d <= 0 {
+		c.add(path, "%s is not positive", d.std())
+	}
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.IsLoopback()
+}
+
+var dnsLabel = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
+
+func isDNSLabel(s string) bool { return len(s) <= 63 && dnsLabel.MatchString(s) }
+
+func isDNSName(s string) bool {
+	if len(s) > 253 {
+		return false
+	}
+	for part := range strings.SplitSeq(s, ".") {
+		if !isDNSLabel(part) {
+			return false
+		}
+	}
+	return true
+}
+
+// flatten takes an errors.Join apart.
+func flatten(err error) []error {
+	if err == nil {
+		return nil
+	}
+	var joined interface{ Unwrap() []error }
+	if errors.As(err, &joined) {
+		return joined.Unwrap()
+	}
+	return []error{err}
+}

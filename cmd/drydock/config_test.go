@@ -1,0 +1,348 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/drydock/drydock/playbook"
+)
+
+func TestConfigErrorsNameKeyLineAndMend(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		yaml string
+		want []string // each must appear
+	}{
+		"unknown key": {
+			"listen: 127.0.0.1:1\npagerduty:\n  tokn: {env: X}\n",
+			[]string{`drydock.yaml:3: pagerduty.tokn: unknown key "tokn": did you mean "token"?`, "3 |   tokn: {env: X}"},
+		},
+		"unknown key far from any": {
+			"colour: red\n",
+			[]string{`drydock.yaml:1: colour: unknown key "colour": the keys here are listen, public_url`},
+		},
+		"unknown key in a list": {
+			"carriers:\n  - name: c1\n    kubeconfig: k\n    podlimit: 3\n",
+			[]string{`:4: carriers[0].podlimit: unknown key "podlimit": did you mean "pod_limit"?`},
+		},
+		"all at once": {
+			"listn: x\nmode: off\ntiming: {tick: 5 seconds, soak: 1m}\nlimits: {evictions_per_node: many}\n",
+			[]string{
+				`:1: listn: unknown key`, `:2: mode: "off" is not one of observe, approve, act`, `:3: timing.tick: "5 seconds" is not a duration`,
+				`:4: limits.evictions_per_node: "many" is not a whole number`,
+			},
+		},
+		"duplicate key": {"mode: act\nmode: observe\n", []string{"already defined"}},
+		"not yaml":      {"a: [1\n", []string{"drydock.yaml: "}},
+		"a list":        {"- a\n", []string{"the configuration: must be a mapping"}},
+		"two documents": {"mode: act\n---\nmode: act\n", []string{"2 YAML documents"}},
+		"secret written out": {
+			"pagerduty:\n  from: a@b.c\n  token: hunter2\n",
+			[]string{":3: pagerduty.token: a secret is not written into the configuration: write {env: NAME} or {file: PATH}"},
+		},
+		"secret with both":     {"database_url: {env: A, file: b}\n", []string{"database_url: needs exactly one of env and file"}},
+		"secret with nothing":  {"database_url:\n", []string{":1: database_url: a secret is not written"}},
+		"secret with no name":  {"database_url: {env: ''}\n", []string{"database_url.env: is empty"}},
+		"secret in a list":     {"pagerduty: {webhook_secrets: [abc]}\n", []string{"pagerduty.webhook_secrets[0]: a secret"}},
+		"bad title rule":       {"title_rules: ['(?P<carrier>[']\n", []string{":1: title_rules[0]: ", "error parsing regexp"}},
+		"rule without a group": {"title_rules:\n- '(?P<carrier>.*)'\n", []string{`:2: title_rules[0]: `, `"daemonset" is missing`}},
+		"bad disk title":       {"disk_titles: ['(']\n", []string{"disk_titles[0]: "}},
+		"open to all":          {"listen: 0.0.0.0:80\n", []string{"listen: 0.0.0.0:80 is reachable", "api_tokens must not be empty"}},
+		"no host":              {"listen: ':80'\n", []string{"api_tokens must not be empty"}},
+		"no port":              {"listen: localhost\n", []string{`listen: "localhost" is not host:port`}},
+		"worker without db":    {"role: worker\n", []string{"role: worker needs database_url"}},
+		"act without key":      {"database_url: {env: A}\nmode: act\n", []string{"backup_key: is needed with database_url"}},
+		"token entries": {
+			"api_tokens:\n- {role: viewer, sha256: {env: A}}\n- {name: a, sha256: {env: A}}\n- {name: a, role: root}\n",
+			[]string{"api_tokens[0].name: is missing", "api_tokens[1].role: is missing", `api_tokens[2].name: "a" is listed twice`,
+				`api_tokens[2].role: "root" is not one of viewer, operator, approver, admin`, "api_tokens[2].sha256: is missing"},
+		},
+		"carrier entries": {
+			"carriers:\n- {kubeconfig: k}\n- {name: a b, kubeconfig: k, drain_namespaces: [A_B]}\n- {name: C1, pod_limit: -1}\n- {name: c1, kubeconfig: k}\n",
+			[]string{"carriers[0].name: is missing", `carriers[1].name: "a b" can not be`, `carriers[1].drain_namespaces[0]: "A_B"`,
+				"carriers[2].pod_limit: -1 is negative", "carriers[2].kubeconfig: is missing", `carriers[3].name: "c1" is listed twice`},
+		},
+		"daemonset entries": {
+			"daemonsets:\n- {name: a, namespace: b, promotion: x, escalation_policy: lower}\n- {name: a, namespace: b, reapply: maybe}\n- {name: A, namespace: ''}\n",
+			[]string{`daemonsets[0].promotion: "x" is not a key of promotions`, `daemonsets[0].escalation_policy: "lower" does not look like`,
+				"daemonsets[1]: b/a is listed twice", `daemonsets[1].reapply: "maybe"`, `daemonsets[2].name: "A"`, `daemonsets[2].namespace: ""`},
+		},
+		"promotion entries": {
+			"promotions:\n  x:\n    version: {source: http}\n    jenkins: {url: ftp://h, job: j}\n  y: {}\n",
+			[]string{"promotions.x.version.url: is missing", "promotions.x.version.json_path: is missing", `promotions.x.jenkins.url: "ftp://h"`,
+				"promotions.x.jenkins.user: is missing", "promotions.x.jenkins.token: is missing", "promotions.y.version.source: is missing",
+				"promotions.y.jenkins: is missing"},
+		},
+		"password in an address": {"pagerduty: {api_url: 'https://u:hunter2@x'}\n", []string{"pagerduty.api_url: holds a user or password"}},
+		"timing": {
+			"timing: {tick: 40s, lease: 10ms, deadline: 2h, full_confirm: -1s}\nretention: {runs: 0s}\n",
+			[]string{"timing.tick: 40s is too long", "timing.lease: 10ms is too short", "timing.deadline: 2h0m0s is beyond",
+				"timing.full_confirm: -1s is negative", "retention.runs: 0s is not positive"},
+		},
+		"limits": {
+			"limits: {missing_nodes_share: 20, evictions_per_run: -1, ineffective_runs: 0}\n",
+			[]string{"limits.missing_nodes_share: 20 is not a share", "limits.evictions_per_run: -1 is negative", "limits.ineffective_runs: 0"},
+		},
+		"pagerduty": {
+			"pagerduty: {token: {env: A}, api_url: x, service_ids: [p1], reconcile_every: 0s}\nself_alert: {}\n",
+			[]string{"pagerduty.from: is missing", `pagerduty.api_url: "x"`, `pagerduty.service_ids: "p1"`, "reconcile_every: 0s is not positive",
+				"self_alert.routing_key: is missing"},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := parseConfig("drydock.yaml", []byte(tt.yaml))
+			var exit *exitError
+			if !errors.As(err, &exit) || exit.code != exitUsage {
+				t.Fatalf("got %v, want a usage error", err)
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("error lacks %q:\n%v", want, err)
+				}
+			}
+			if strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("error shows the secret:\n%v", err)
+			}
+		})
+	}
+}
+
+func TestConfigDefaults(t *testing.T) {
+	t.Parallel()
+	for name, yaml := range map[string]string{
+		"empty": "", "only comments": "# nothing\n", "null": "null\n", "empty keys": "timing:\nlimits:\npagerduty:\nretention:\nlisten:\ndisk_titles:\n",
+		"one key each": "timing: {tick: 5s}\nlimits: {evictions_per_node: 5}\nretention: {runs: 400d}\npagerduty: {acknowledge: false}\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, err := parseConfig("drydock.yaml", []byte(yaml))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := c.Timing.policy(), playbook.DefaultTiming(); got != want {
+				t.Errorf("timing: %s", cmp.Diff(want, got))
+			}
+			if got, want := playbook.Limits(c.Limits), playbook.DefaultLimits(); got != want {
+				t.Errorf("limits: %s", cmp.Diff(want, got))
+			}
+			if c.Listen != "127.0.0.1:8080" || c.Mode != playbook.ModeObserve || c.Role != roleAll || c.DataDir != "./data" ||
+				c.PagerDuty.APIURL != "https://api.pagerduty.com" || c.PagerDuty.ReconcileEvery.std() != time.Minute ||
+				c.Retention.Runs.std() != 400*24*time.Hour || c.Retention.Events.std() != 90*24*time.Hour ||
+				len(c.DiskTitles) != 1 || c.DatabaseURL != nil {
+				t.Errorf("not the defaults: %+v", c)
+			}
+			var names []string
+			for _, d := range c.DaemonSets {
+				names = append(names, d.Namespace+"/"+d.Name+" "+string(d.Reapply)+" "+d.Promotion)
+			}
+			want := []string{"monitoring/node-exporter if_needed ", "monitoring/docker-metrics-endpoint if_needed ", "ibm-system/ibm-kube-fluentd if_needed "}
+			if diff := cmp.Diff(want, names); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// The file in the repository is complete: it names every key, and what it shows as a default is the default.
+func TestRepositoryConfig(t *testing.T) {
+	t.Parallel()
+	const file = "../../drydock.yaml"
+	c, err := loadConfig(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	src, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range keysOf(reflect.TypeFor[Config]()) {
+		if !strings.Contains(string(src), key+":") {
+			t.Errorf("%s does not show the key %s", file, key)
+		}
+	}
+	d := defaultConfig()
+	if diff := cmp.Diff(d.Timing, c.Timing); diff != "" {
+		t.Errorf("timing: %s", diff)
+	}
+	if diff := cmp.Diff(d.Limits, c.Limits); diff != "" {
+		t.Errorf("limits: %s", diff)
+	}
+	if diff := cmp.Diff(d.Retention, c.Retention); diff != "" {
+		t.Errorf("retention: %s", diff)
+	}
+	if c.Listen != d.Listen || c.Mode != d.Mode || c.Role != d.Role || c.OnAcknowledge != d.OnAcknowledge ||
+		c.PagerDuty.APIURL != d.PagerDuty.APIURL || c.PagerDuty.ReconcileEvery != d.PagerDuty.ReconcileEvery ||
+		!cmp.Equal(c.DiskTitles, d.DiskTitles) || c.DataDir != d.DataDir {
+		t.Errorf("%s shows other values than the defaults", file)
+	}
+}
+
+func keysOf(t reflect.Type) []string {
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Map:
+		return keysOf(t.Elem())
+	case reflect.Struct:
+	default:
+		return nil
+	}
+	var keys []string
+	for f := range t.Fields() {
+		if name := f.Tag.Get("yaml"); name != "" {
+			keys = append(append(keys, name), keysOf(f.Type)...)
+		}
+	}
+	return keys
+}
+
+func TestPolicies(t *testing.T) {
+	t.Parallel()
+	c, err := parseConfig("/etc/drydock/drydock.yaml", []byte(`
+public_url: https://drydock.example.com/
+mode: approve
+on_acknowledge: continue
+backup_key: {env: K}
+carriers:
+  - {name: Prod-Dal10-Carrier3, kubeconfig: a.yaml, mode: act, pod_limit: 31, drain_namespaces: [], controller_manager: {restart: deployment}}
+  - {name: prod-dal10-carrier4, kubeconfig: /abs.yaml}
+daemonsets:
+  - {name: node-exporter, namespace: monitoring, escalation_policy: PARMOPS, team: armada-ops, reapply: always}
+timing: {tick: 1s}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	carriers, err := c.allCarriers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if carriers[0].Kubeconfig != "/etc/drydock/a.yaml" || carriers[1].Kubeconfig != "/abs.yaml" {
+		t.Errorf("kubeconfigs are %s and %s", carriers[0].Kubeconfig, carriers[1].Kubeconfig)
+	}
+	policy := c.policies(carriers, "inst")
+	timing := playbook.DefaultTiming()
+	timing.Tick = time.Second
+	want := playbook.Policy{
+		Mode: playbook.ModeAct, PodLimit: 31, DrainFrom: []string{}, RestartDriver: "deployment",
+		DaemonSet: playbook.DaemonSetPolicy{Known: true, EscalationPolicy: "PARMOPS", Team: "armada-ops", Reapply: playbook.ReapplyAlways},
+		Timing:    timing, Limits: playbook.DefaultLimits(), PublicURL: "https://drydock.example.com", Installation: "inst",
+	}
+	got := policy(playbook.Target{Carrier: "prod-dal10-carrier3", Namespace: "monitoring", DaemonSet: "node-exporter"})
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	want.Mode, want.PodLimit, want.DrainFrom, want.RestartDriver = playbook.ModeApprove, 0, []string{"kubx-masters"}, ""
+	want.DaemonSet = playbook.DaemonSetPolicy{Reapply: playbook.ReapplyIfNeeded}
+	got = policy(playbook.Target{Carrier: "prod-dal10-carrier4", Namespace: "monitoring", DaemonSet: "other"})
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestCarrierDir(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, name := range []string{"prod-dal10-carrier3.yaml", "carrier7", ".hidden"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "sub"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c, err := parseConfig("drydock.yaml", []byte("carrier_dir: "+dir+"\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	carriers, err := c.allCarriers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, k := range carriers {
+		names = append(names, k.Name)
+	}
+	if diff := cmp.Diff([]string{"carrier7", "prod-dal10-carrier3"}, names); diff != "" {
+		t.Error(diff)
+	}
+	c.Carriers = []Carrier{{Name: "carrier7", Kubeconfig: "elsewhere"}}
+	if _, err := c.allCarriers(); err == nil || !strings.Contains(err.Error(), `"carrier7"`) {
+		t.Errorf("a carrier named twice: %v", err)
+	}
+}
+
+func TestSecretsNameAllThatIsMissing(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "s")
+	if err := os.WriteFile(file, []byte(" from file \n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := &secrets{
+		getenv: func(name string) string { return map[string]string{"SET": "value", "BLANK": " \n"}[name] },
+		path:   func(p string) string { return p },
+	}
+	if got := s.get("a", &Secret{Env: "SET"}); got != "value" {
+		t.Errorf("env: %q", got)
+	}
+	if got := s.get("b", &Secret{File: file}); got != "from file" {
+		t.Errorf("file: %q", got)
+	}
+	if got := s.get("c", nil); got != "" || s.err() != nil {
+		t.Errorf("absent: %q, %v", got, s.err())
+	}
+	s.get("database_url", &Secret{Env: "BLANK"})
+	s.get("pagerduty.token", &Secret{Env: "UNSET"})
+	s.get("backup_key", &Secret{File: filepath.Join(dir, "none")})
+	err := s.err()
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{"database_url: environment variable BLANK is empty", "pagerduty.token: environment variable UNSET", "backup_key: file"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("error lacks %q: %v", want, err)
+		}
+	}
+}
+
+func TestConfigSchemaCoversEveryKey(t *testing.T) {
+	t.Parallel()
+	b, err := json.Marshal(configSchema())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range keysOf(reflect.TypeFor[Config]()) {
+		if !strings.Contains(string(b), `"`+key+`":`) {
+			t.Errorf("schema lacks %s", key)
+		}
+	}
+	for _, want := range []string{`"default":"400d"`, `"default":"2m"`, `"additionalProperties":false`, `"enum":["observe","approve","act"]`} {
+		if !strings.Contains(string(b), want) {
+			t.Errorf("schema lacks %s", want)
+		}
+	}
+}
+
+func FuzzParseConfig(f *testing.F) {
+	f.Add([]byte("listen: 127.0.0.1:1\ncarriers: [{name: a, kubeconfig: b}]\n"))
+	f.Add([]byte("x: &a {b: c}\ny: *a\n<<: *a\n"))
+	f.Add([]byte("timing: {tick: !!str 5s}\n? [a]\n: b\n"))
+	f.Fuzz(func(t *testing.T, src []byte) {
+		c, err := parseConfig("drydock.yaml", src)
+		if (c == nil) == (err == nil) {
+			t.Fatalf("config %v and error %v", c, err)
+		}
+		if err != nil && err.Error() == "" {
+			t.Fatal("an error without words")
+		}
+	})
+}
