@@ -131,11 +131,18 @@ func (id identity) take(dir string) error {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) == id.uid {
 		return nil
 	}
-	err = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
-		if err != nil || path == dir {
+	// By a root that symbolic links can not leave: the account that had the
+	// files may still be alive.
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return fmt.Errorf("give %s to %s: %w", dir, id.name, err)
+	}
+	defer root.Close()
+	err = fs.WalkDir(root.FS(), ".", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || path == "." {
 			return err
 		}
-		return os.Lchown(path, id.uid, id.gid)
+		return root.Lchown(path, id.uid, id.gid)
 	})
 	if err == nil {
 		err = os.Chown(dir, id.uid, id.gid)
