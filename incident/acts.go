@@ -28,7 +28,7 @@ type Act struct {
 	Who      Ref // may be zero: a person whom PagerDuty does not name
 	At       time.Time
 	NoteID   string // of ActHandsOff and ActApproved
-	PlanHash string // of ActApproved, as written
+	PlanHash string // of ActApproved, in lower case
 }
 
 // People says whose acts count. BotUserID is our own user; where it is empty, only notes can be told to be ours.

@@ -106,13 +106,11 @@ func compileTitleRule(name, text string) (titleRule, error) {
 		}
 	}
 	for i, g := range groups {
-		if g == "" {
-			continue
-		}
-		if !slices.Contains([]string{"carrier", "daemonset", "region", "namespace"}, g) {
+		switch {
+		case g == "":
+		case !slices.Contains([]string{"carrier", "daemonset", "region", "namespace"}, g):
 			return titleRule{}, fmt.Errorf("%s: unknown named group %q: use carrier, daemonset, region, namespace", name, g)
-		}
-		if slices.Contains(groups[:i], g) {
+		case slices.Contains(groups[:i], g): // regexp takes it, and only the first would be read
 			return titleRule{}, fmt.Errorf("%s: the named group %q stands twice", name, g)
 		}
 	}

@@ -10,9 +10,9 @@ import (
 
 // Subject is what an alert is about. Names are lower case and valid Kubernetes names.
 type Subject struct {
-	Rule      string `json:"rule"`      // which rule read it: "not_running_all", "absent", "kube-prometheus" or "title_rules[N]"
-	Alert     string `json:"alert"`     // one of the Alert constants
-	Carrier   string `json:"carrier"`   // as the title spells it, not checked against the configured carriers
+	Rule      string `json:"rule"`    // which rule read it: "not_running_all", "absent", "kube-prometheus" or "title_rules[N]"
+	Alert     string `json:"alert"`   // one of the Alert constants
+	Carrier   string `json:"carrier"` // as the title spells it, not checked against the configured carriers
 	DaemonSet string `json:"daemonset"`
 	Namespace string `json:"namespace"` // empty: not known from here
 	Region    string `json:"region"`    // empty when the title has none
