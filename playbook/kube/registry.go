@@ -1,0 +1,210 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Entry is one carrier of the configuration.
+type Entry struct {
+	Name       string
+	Kubeconfig string // path
+	Context    string // empty: the kubeconfig's current context
+	// ActorKubeconfig is the path of a second identity that makes the changes (and asks whether it may); empty: the first does.
+	ActorKubeconfig string
+}
+
+// Options are the same for every carrier of a registry.
+type Options struct {
+	// Installation is who we are in cordon marks; another installation's marks are a stranger's.
+	Installation string
+	// Version goes into the User-Agent.
+	Version string
+	// ReadOnly makes every mutating request an error on this side of the wire, server-side dry runs and access reviews
+	// excepted: for diagnose, plan and dry runs.
+	ReadOnly bool
+}
+
+// Registry holds the carriers. It connects lazily, and again when a kubeconfig's file has changed.
+type Registry struct {
+	opts    Options
+	entries map[string]Entry
+	dir     string
+
+	mu        sync.Mutex
+	connected map[string]connection
+}
+
+type connection struct {
+	carrier *Carrier
+	files   [2]stamp
+}
+
+// stamp tells one version of a file from another.
+type stamp struct {
+	modified time.Time
+	size     int64
+}
+
+// NotFoundError says that no carrier has this name.
+type NotFoundError struct{ Name string }
+
+func (e *NotFoundError) Error() string {
+	return fmt.Sprintf("carrier %q is not in the registry", e.Name)
+}
+
+// NewRegistry makes a registry of the entries and of dir, in which every kubeconfig is a carrier named after its file;
+// dir may be empty. An entry wins over a file of the same name. Nothing is connected or read yet, see Check.
+func NewRegistry(entries []Entry, dir string, opts Options) (*Registry, error) {
+	r := &Registry{opts: opts, dir: dir, entries: map[string]Entry{}, connected: map[string]connection{}}
+	for _, e := range entries {
+		if e.Name == "" {
+			return nil, errors.New("carrier without a name: set carriers[].name")
+		}
+		if e.Kubeconfig == "" {
+			return nil, fmt.Errorf("carrier %q has no kubeconfig: set carriers[].kubeconfig to the file's path", e.Name)
+		}
+		if _, twice := r.entries[e.Name]; twice {
+			return nil, fmt.Errorf("carrier %q is listed twice: names are unique", e.Name)
+		}
+		r.entries[e.Name] = e
+	}
+	return r, nil
+}
+
+// Names lists the carriers in order. The directory is read each time, so a new kubeconfig needs no restart.
+func (r *Registry) Names() ([]string, error) {
+	seen := map[string]bool{}
+	for name := range r.entries {
+		seen[name] = true
+	}
+	files, err := r.files()
+	for name := range files {
+		seen[name] = true
+	}
+	names := make([]string, 0, len(seen))
+	for name := range seen {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names, err
+}
+
+// files maps the names of the directory's carriers to their paths.
+func (r *Registry) files() (map[string]string, error) {
+	if r.dir == "" {
+		return nil, nil
+	}
+	found, err := os.ReadDir(r.dir)
+	if err != nil {
+		return nil, fmt.Errorf("read carrier_dir: %w", err)
+	}
+	files := map[string]string{}
+	for _, f := range found {
+		// A mounted secret shows its keys as links to files in a hidden directory.
+		if f.IsDir() || strings.HasPrefix(f.Name(), ".") {
+			continue
+		}
+		name := strings.ToLower(carrierName(f.Name()))
+		if earlier, twice := files[name]; twice {
+			return nil, fmt.Errorf("carrier_dir: %s and %s are both carrier %q: remove one", filepath.Base(earlier), f.Name(), name)
+		}
+		files[name] = filepath.Join(r.dir, f.Name())
+	}
+	return files, nil
+}
+
+// carrierName is a file's name without the endings that kubeconfigs have. Other dots belong to the name.
+func carrierName(file string) string {
+	for _, ending := range []string{".yaml", ".yml", ".kubeconfig", ".conf", ".json"} {
+		if name, ok := strings.CutSuffix(file, ending); ok {
+			return name
+		}
+	}
+	return file
+}
+
+func (r *Registry) entry(name string) (Entry, error) {
+	if e, ok := r.entries[name]; ok {
+		return e, nil
+	}
+	files, err := r.files()
+	if err != nil {
+		return Entry{}, err
+	}
+	if path, ok := files[name]; ok {
+		return Entry{Name: name, Kubeconfig: path}, nil
+	}
+	return Entry{}, &NotFoundError{Name: name}
+}
+
+// Carrier returns the carrier of that name. It reads the kubeconfig when it has not yet or when the file has changed, and
+// makes no call. It answers *NotFoundError for a name that is not known, and *PluginError for a kubeconfig that would run a program.
+func (r *Registry) Carrier(name string) (*Carrier, error) {
+	e, err := r.entry(name)
+	if err != nil {
+		return nil, err
+	}
+	files, err := stamps(e)
+	if err != nil {
+		return nil, fmt.Errorf("carrier %q: %w", name, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c, ok := r.connected[name]; ok && c.files == files {
+		return c.carrier, nil
+	}
+	c, err := connect(e, r.opts)
+	if err != nil {
+		return nil, fmt.Errorf("carrier %q: %w", name, err)
+	}
+	r.connected[name] = connection{carrier: c, files: files}
+	return c, nil
+}
+
+// stamps of the two kubeconfigs.
+func stamps(e Entry) ([2]stamp, error) {
+	var files [2]stamp
+	for i, path := range []string{e.Kubeconfig, e.ActorKubeconfig} {
+		if path == "" {
+			continue
+		}
+		info, err := os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return files, fmt.Errorf("kubeconfig %s does not exist: name a file that does", path)
+		}
+		if err != nil {
+			return files, fmt.Errorf("read kubeconfig: %w", err)
+		}
+		files[i] = stamp{modified: info.ModTime(), size: info.Size()}
+	}
+	return files, nil
+}
+
+// Check reads every kubeconfig without connecting, and returns all that is wrong with them.
+func (r *Registry) Check() error {
+	names, err := r.Names()
+	wrong := []error{err}
+	for _, name := range names {
+		_, err := r.Carrier(name)
+		wrong = append(wrong, err)
+	}
+	return errors.Join(wrong...)
+}
+
+// Reachable asks a carrier for its version, e.g. "v1.37.2".
+func (r *Registry) Reachable(ctx context.Context, name string) (string, error) {
+	c, err := r.Carrier(name)
+	if err != nil {
+		return "", err
+	}
+	return c.Version(ctx)
+}

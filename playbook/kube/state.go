@@ -1,0 +1,121 @@
+package kube
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/drydock/drydock/playbook"
+)
+
+// State reads one object afresh, see playbook.Carrier. A Lease's UID is its holder, which is what a restart of the
+// controller-manager relies on.
+func (c *Carrier) State(ctx context.Context, ref playbook.Ref) (playbook.ObjectState, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	switch ref.Kind {
+	case "Node":
+		node, err := c.node(ctx, ref.Name)
+		if err != nil || node == nil {
+			return playbook.ObjectState{}, err
+		}
+		return playbook.ObjectState{Exists: true, UID: string(node.UID), ResourceVersion: node.ResourceVersion,
+			Deleting: node.DeletionTimestamp != nil, Unschedulable: node.Spec.Unschedulable, Mark: markOf(node)}, nil
+	case "Pod":
+		pod, err := c.reader.CoreV1().Pods(ref.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
+		if saidNotFound(err, "pods", ref.Name) {
+			return playbook.ObjectState{}, nil
+		}
+		if err != nil {
+			return playbook.ObjectState{}, fmt.Errorf("get pod %s/%s: %w", ref.Namespace, ref.Name, err)
+		}
+		return playbook.ObjectState{Exists: true, UID: string(pod.UID), ResourceVersion: pod.ResourceVersion,
+			Deleting: pod.DeletionTimestamp != nil}, nil
+	case "DaemonSet":
+		return c.daemonSetState(ctx, ref)
+	case "Lease":
+		lease, err := c.reader.CoordinationV1().Leases(ref.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
+		if err != nil {
+			return playbook.ObjectState{}, fmt.Errorf("get Lease %s/%s: %w", ref.Namespace, ref.Name, err)
+		}
+		state := playbook.ObjectState{Exists: true, ResourceVersion: lease.ResourceVersion}
+		if lease.Spec.HolderIdentity != nil {
+			state.UID = *lease.Spec.HolderIdentity
+		}
+		return state, nil
+	}
+	return playbook.ObjectState{}, fmt.Errorf("read %s: a carrier has no state for that kind", ref)
+}
+
+func (c *Carrier) daemonSetState(ctx context.Context, ref playbook.Ref) (playbook.ObjectState, error) {
+	live, err := c.liveDaemonSet(ctx, ref.Namespace, ref.Name)
+	if err != nil || live.typed == nil {
+		return playbook.ObjectState{}, err
+	}
+	_, hash, err := sanitize(live.raw)
+	if err != nil {
+		return playbook.ObjectState{}, err
+	}
+	return playbook.ObjectState{Exists: true, UID: string(live.typed.UID), ResourceVersion: live.typed.ResourceVersion,
+		Deleting: live.typed.DeletionTimestamp != nil, NudgedByRun: live.typed.Annotations[NudgedByRun], BackupSHA256: hash}, nil
+}
+
+// touchTries bounds how often a touch reads and writes again after somebody else's write came between.
+const touchTries = 5
+
+// Touch changes the object's resourceVersion, see playbook.Carrier. Each touch writes another value: the same one again
+// would change nothing, and a call that hangs from before would still find its resourceVersion. On a node with the run's
+// cordon the mark's generation rises as well, so that an uncordon from before the touch leaves it alone.
+func (c *Carrier) Touch(ctx context.Context, ref playbook.Ref, run string, generation int64) (bool, error) {
+	if ref.Kind != "Node" && ref.Kind != "DaemonSet" {
+		return false, nil
+	}
+	for try := 1; ; try++ {
+		touched, err := c.touchOnce(ctx, ref, run, generation)
+		if err == nil {
+			return touched, nil
+		}
+		if !apierrors.IsConflict(err) || try == touchTries {
+			return false, fmt.Errorf("touch %s: %w", ref, err)
+		}
+	}
+}
+
+func (c *Carrier) touchOnce(ctx context.Context, ref playbook.Ref, run string, generation int64) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	annotations := map[string]any{Generation: fmt.Sprintf("%s/%d/%s", run, generation, rand.Text())}
+	if ref.Kind == "DaemonSet" {
+		live, err := c.liveDaemonSet(ctx, ref.Namespace, ref.Name)
+		if err != nil || live.typed == nil || ref.UID != "" && string(live.typed.UID) != ref.UID {
+			return false, err
+		}
+		err = c.patchDaemonSet(ctx, run, ref.Namespace, ref.Name, string(live.typed.UID), live.typed.ResourceVersion, annotations)
+		return wasTouched(err, "daemonsets", ref.Name)
+	}
+	node, err := c.node(ctx, ref.Name)
+	if err != nil || node == nil || ref.UID != "" && string(node.UID) != ref.UID {
+		return false, err
+	}
+	if mark := markOf(node); mark != nil && mark.Run == run && mark.Installation == c.installation {
+		mark.Generation = max(mark.Generation, generation)
+		text, err := json.Marshal(mark)
+		if err != nil {
+			return false, fmt.Errorf("encode cordon mark: %w", err)
+		}
+		annotations[CordonOwner] = string(text)
+	}
+	err = c.patchNode(ctx, run, ref.Name, node.ResourceVersion, annotations, nil)
+	return wasTouched(err, "nodes", ref.Name)
+}
+
+func wasTouched(err error, resource, name string) (bool, error) {
+	if saidNotFound(err, resource, name) {
+		return false, nil
+	}
+	return err == nil, err
+}
