@@ -104,12 +104,13 @@ type WantKind string
 
 // The costly readings.
 const (
-	WantNodePods  WantKind = "node_pods"
-	WantEvents    WantKind = "events"
-	WantReapply   WantKind = "reapply"
-	WantAdoption  WantKind = "adoption"
-	WantEvidence  WantKind = "evidence"
-	WantPromotion WantKind = "promotion"
+	WantNodePods      WantKind = "node_pods"
+	WantEvents        WantKind = "events"
+	WantReapply       WantKind = "reapply"
+	WantAdoption      WantKind = "adoption"
+	WantEvidence      WantKind = "evidence"
+	WantPromotion     WantKind = "promotion"
+	WantDiskIncidents WantKind = "disk_incidents"
 )
 
 // Decision is what one tick decides.

@@ -1,6 +1,11 @@
 package playbook
 
-import "time"
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"time"
+)
 
 // Policy is the carrier's part of the configuration, as the core needs it. A tick stores its hash.
 type Policy struct {
@@ -95,4 +100,14 @@ func DefaultLimits() Limits {
 		EvictionsPerNode: 5, EvictionsPerRun: 15, EvictionsPerHour: 30, EvictionsPerHourAll: 100, ReappliesPer6h: 1,
 		PromotionsPer6h: 1, RestartsPerDay: 2, MissingNodesShare: 0.2, MissingNodesMin: 5, IneffectiveRuns: 3,
 	}
+}
+
+// Hash identifies a policy in the history: a tick stores it, and replay compares by it.
+func (p Policy) Hash() string {
+	b, err := json.Marshal(p)
+	if err != nil {
+		return "" // numbers, strings and lists of strings always marshal
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:8])
 }

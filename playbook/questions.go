@@ -18,7 +18,7 @@ type asked struct {
 // so that a node that can not be repaired never hides one that can. The first yes is the finding; an unknown is the
 // finding when nothing before it said yes and the questions after it can not be trusted without it.
 func (d *examination) ask() Diagnosis {
-	out := Diagnosis{Verdicts: d.verdicts, Expected: d.expected, Missing: d.missing, Wants: d.wants, Sightings: d.sightings}
+	out := Diagnosis{Verdicts: d.verdicts, Expected: d.expected, Missing: d.missing, Sightings: d.sightings}
 	found := false
 	for _, q := range d.questions() {
 		a := q.ask()
@@ -29,6 +29,7 @@ func (d *examination) ask() Diagnosis {
 		found = true
 		out.Finding, out.Confirmed, out.Why, out.Node = q.finding, a.confirmed, a.saw, a.node
 	}
+	out.Wants = d.wants
 	if !found {
 		// Total: no question said yes, so at least one reading is missing.
 		out.Finding, out.Confirmed, out.Why = FindingUnknown, false, "no question could be answered"
@@ -176,6 +177,9 @@ func (d *examination) askDisk() asked {
 	}
 	if d.missing == 0 {
 		return asked{answer: No, saw: "no node is missing", flip: flip}
+	}
+	if !d.o.DiskIncidents.Asked() {
+		d.want(Want{Kind: WantDiskIncidents})
 	}
 	if open, ok := d.o.DiskIncidents.Get(); ok && len(open) > 0 {
 		return asked{answer: Yes, saw: fmt.Sprintf("a disk-space incident of this carrier is open: #%d %s", open[0].Number, clip(open[0].Title, 120)),

@@ -1,0 +1,281 @@
+package playbook
+
+import (
+	"fmt"
+	"strings"
+)
+
+// noteLimit keeps a note short enough to be read at 3 a.m. (pagerduty.md 5.2); evidence beyond it is in the run's history.
+const noteLimit = 4000
+
+// nodesShown is how many nodes a note lists by name.
+const nodesShown = 8
+
+type noteText struct{ strings.Builder }
+
+func (n *noteText) line(format string, args ...any) {
+	fmt.Fprintf(n, format, args...)
+	n.WriteByte('\n')
+}
+
+func (n *noteText) item(label, format string, args ...any) {
+	n.line("%-13s %s", label, fmt.Sprintf(format, args...))
+}
+
+func (s *situation) name() string {
+	return s.r.Target.Namespace + "/" + s.r.Target.DaemonSet
+}
+
+// noteProgress says what the run found and is doing now.
+func (s *situation) noteProgress(st State) string {
+	var n noteText
+	n.line("Drydock is on it: %s on %s. %s", s.name(), s.r.Target.Carrier, s.doing(st))
+	s.body(&n)
+	n.item("To stop it:", "acknowledge or resolve this incident, or add the note \"drydock hands off\"")
+	return s.close(&n)
+}
+
+// doing says what happens now, and what comes next.
+func (s *situation) doing(st State) string {
+	switch st {
+	case WaitingForDisk:
+		return fmt.Sprintf("Disks come first: waiting up to %s for them (runbook armada-carrier-node-filesystem-space), then looking again.",
+			short(s.p.Timing.DiskWait))
+	case Redeploying:
+		return "Promoting its deployed build again. A promotion redeploys all parts of the component, so other alerts may fire."
+	case RestartingController:
+		return "Nudging the DaemonSet so that its controller looks at it now."
+	case Draining:
+		if s.m.Drain != nil {
+			return fmt.Sprintf("Making room on the full node %s: cordon, move as few pods as needed, uncordon.", s.m.Drain.Node)
+		}
+	case Reapplying:
+		return "Deleting the DaemonSet without its pods and creating it again from its own backup; no pod restarts."
+	case AwaitingApproval:
+		return fmt.Sprintf("A person must approve the plan within %s: add the note \"drydock approve %s\".", short(s.p.Timing.Approval),
+			orElse(HashPlan(s.plan()), "<hash>"))
+	case Verifying:
+		return fmt.Sprintf("Repaired; watching for %s before resolving.", short(s.p.Timing.Soak))
+	case Triage:
+		if s.m.Waiting != "" {
+			return "Waiting for run " + s.ledger.ClaimHolder + ", which is changing this carrier."
+		}
+	case Queued, Unwinding, StateResolved, StateEscalated, StateStoodDown:
+	}
+	return "Looking into it."
+}
+
+// noteResolved is the last note of a repaired carrier.
+func (s *situation) noteResolved(in RunIncident, facts Incident) string {
+	var n noteText
+	verb := "Drydock resolved this"
+	if facts.Owner != "" {
+		verb = "Drydock verified the repair and leaves resolving to " + facts.Owner
+	}
+	if len(s.m.Done) == 0 {
+		n.line("%s: %s on %s is healthy, and nothing had to be changed.", verb, s.name(), s.r.Target.Carrier)
+	} else {
+		n.line("%s: %s on %s is repaired.", verb, s.name(), s.r.Target.Carrier)
+	}
+	s.body(&n)
+	n.item("Proof:", "%s, watched for %s", s.d.Why, short(s.m.Sightings[claimHealthy].Last.Sub(s.m.Sightings[claimHealthy].First)))
+	s.related(&n, in)
+	return s.close(&n)
+}
+
+// noteEnding is the last note of a run that was handed over or stood down.
+func (s *situation) noteEnding(in RunIncident, escalated bool) string {
+	var n noteText
+	switch {
+	case escalated:
+		to := "the next level"
+		if s.p.DaemonSet.Team != "" {
+			to = s.p.DaemonSet.Team
+		}
+		n.line("Drydock hands this over to %s: %s on %s is not repaired.", to, s.name(), s.r.Target.Carrier)
+	case s.r.Mode == ModeObserve:
+		n.line("Drydock observed %s on %s and changed nothing.", s.name(), s.r.Target.Carrier)
+	default:
+		n.line("Drydock stood down: %s on %s.", s.name(), s.r.Target.Carrier)
+	}
+	n.item("Why:", "%s", s.m.Ending.Why)
+	s.body(&n)
+	if plan := s.d; s.r.Mode == ModeObserve && IsRepairable(plan.Finding) {
+		n.item("Would do:", "%s", describePlan(s.remaining()))
+	}
+	if escalated {
+		n.item("Next step:", "%s", nextStep(s.d.Finding))
+		s.evidence(&n)
+	}
+	s.related(&n, in)
+	return s.close(&n)
+}
+
+// remaining is the plan as it would be without the ending.
+func (s *situation) remaining() []Action {
+	t := *s
+	t.m.Ending = nil
+	return t.plan()
+}
+
+// describePlan writes a plan in one line.
+func describePlan(plan []Action) string {
+	if len(plan) == 0 {
+		return "nothing more"
+	}
+	parts := make([]string, 0, len(plan))
+	for _, a := range plan {
+		ref := a.Target()
+		name := ref.Name
+		if ref.Kind == "Pod" || ref.Kind == "DaemonSet" {
+			name = ref.Namespace + "/" + ref.Name
+		}
+		parts = append(parts, strings.ReplaceAll(string(a.Kind()), "_", " ")+" "+name)
+	}
+	return strings.Join(parts, ", ")
+}
+
+// body is what every note says: cause, nodes, what was done, what is still changed.
+func (s *situation) body(n *noteText) {
+	for i, f := range s.m.Found {
+		label := "Found:"
+		if i > 0 {
+			label = ""
+		}
+		n.item(label, "%s", clip(f, 300))
+	}
+	if len(s.m.Found) == 0 && s.d.Finding != FindingHealthy {
+		n.item("Found:", "%s: %s", s.d.Finding, clip(s.d.Why, 300))
+	}
+	s.nodes(n)
+	if ds, ok := s.o.DaemonSet.Get(); ok && ds.Exists {
+		n.item("DaemonSet:", "desired %d, current %d, ready %d; %s expected", ds.Desired, ds.Current, ds.Ready, count(s.d.Expected, "node"))
+	}
+	if len(s.m.Done) == 0 {
+		n.item("Done:", "nothing was changed")
+	}
+	for i, d := range s.m.Done {
+		label := "Done:"
+		if i > 0 {
+			label = ""
+		}
+		n.item(label, "%s", d)
+	}
+	still := s.stillChanged()
+	if len(still) == 0 {
+		n.item("Left behind:", "nothing")
+	}
+	for _, c := range still {
+		n.item("Left behind:", "%s", c)
+	}
+	if s.sawFull() {
+		n.item("To prevent:", "give the DaemonSet a PriorityClass (system-node-critical): a full node then makes room by itself")
+	}
+}
+
+func (s *situation) sawFull() bool {
+	for _, f := range s.m.Found {
+		if strings.HasPrefix(f, string(FindingNodeFull)) {
+			return true
+		}
+	}
+	return false
+}
+
+// nodes lists the missing nodes, one verdict each.
+func (s *situation) nodes(n *noteText) {
+	shown, more := 0, 0
+	for _, v := range s.d.Verdicts {
+		if v.Verdict == VerdictCovered || v.Verdict == VerdictExcluded {
+			continue
+		}
+		if shown == nodesShown {
+			more++
+			continue
+		}
+		label := ""
+		if shown == 0 {
+			label = "Nodes:"
+		}
+		shown++
+		n.item(label, "%s  %s  %s", v.Node, v.Verdict, clip(v.Why, 160))
+	}
+	if more > 0 {
+		n.item("", "and %d more", more)
+	}
+	for _, name := range sortedKeys(s.m.Skipped) {
+		n.item("Left alone:", "%s: %s", name, clip(s.m.Skipped[name], 200))
+	}
+}
+
+// related names the run's other incidents.
+func (s *situation) related(n *noteText, in RunIncident) {
+	for _, other := range s.r.Incidents {
+		if other.ID != in.ID {
+			n.item("See also:", "%s %s", other.label(), other.URL)
+		}
+	}
+}
+
+// evidence adds what was collected, as far as it fits; all of it is in the run's history.
+func (s *situation) evidence(n *noteText) {
+	pieces, ok := s.o.Evidence.Get()
+	if !ok {
+		n.item("Evidence:", "could not be collected: %s", orElse(s.o.Evidence.Why(), "not read"))
+		return
+	}
+	for _, e := range pieces {
+		room := noteLimit - n.Len() - 400
+		if room < 120 {
+			n.item("Evidence:", "more in the run's history")
+			return
+		}
+		n.item("Evidence:", "%s", e.Source)
+		for _, l := range strings.Split(strings.TrimSpace(clip(e.Text, min(room, 500))), "\n") {
+			n.line("  | %s", l)
+		}
+	}
+}
+
+// nextStep is the advice for who takes over.
+func nextStep(f Finding) string {
+	switch f {
+	case FindingUnknown:
+		return "check that the carrier's API server and PagerDuty answer, then retrigger the run"
+	case FindingDeleting:
+		return "find who deleted the DaemonSet and why its finalizers stay; do not remove a finalizer blindly"
+	case FindingAbsent:
+		return "find out who removed the DaemonSet; if it was not on purpose, promote the component's deployed build again"
+	case FindingControllerStuck:
+		return "look at the controller-manager's log and at the ClusterRole system:controller:daemon-set-controller"
+	case FindingRefused:
+		return "mend the quota, policy or webhook that refuses the pods; a restart of the controller-manager can not help"
+	case FindingRollingOut:
+		return "watch the rollout; look at the newest pods when it stalls"
+	case FindingDisk:
+		return "free the disk by the runbook armada-carrier-node-filesystem-space, then retrigger the run"
+	case FindingNodeFull:
+		return "move pods off the full nodes by hand, or raise their pod limit"
+	case FindingUncovered:
+		return "reapply the DaemonSet by its owner's means (kubectl delete --cascade=orphan, then apply)"
+	case FindingNoRoom:
+		return "free cpu, memory or ports on these nodes, or lower the DaemonSet's requests; moving pods by count does not help"
+	case FindingNodeDown:
+		return "bring the nodes back, or uncordon them if their maintenance is over"
+	case FindingMalfunctioning:
+		return "read the pod's last exit and log: image, probe or configuration"
+	case FindingNotSelected:
+		return "mend the selector, affinity or taint that excludes the nodes, or the alert's rule"
+	case FindingHealthy:
+	}
+	return "check the remaining alerts of the incident"
+}
+
+func (s *situation) close(n *noteText) string {
+	if s.p.PublicURL != "" {
+		n.item("Run:", "%s/runs/%s", strings.TrimRight(s.p.PublicURL, "/"), s.r.ID)
+	} else {
+		n.item("Run:", "%s", s.r.ID)
+	}
+	return strings.TrimRight(clip(n.String(), noteLimit), "\n")
+}

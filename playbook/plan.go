@@ -1,0 +1,60 @@
+package playbook
+
+// Plan lists all that remains to be done, as if the finding were confirmed. Decide promises its head when its time has
+// come; diagnose and the notes show it.
+func Plan(p Policy, r Run, o Observation) []Action {
+	return newSituation(p, r, o).plan()
+}
+
+func (s *situation) plan() []Action {
+	if s.m.Ending != nil || s.r.State.Ended() {
+		var undo []Action
+		for _, owed := range s.r.Owed() {
+			undo = append(undo, owed.Action)
+		}
+		return undo
+	}
+	if s.m.Drain != nil {
+		return s.drainPlan(s.m.Drain.Node)
+	}
+	if _, owes := s.owesCreate(); owes {
+		return s.reapplyPlan()
+	}
+	switch s.d.Finding {
+	case FindingNodeFull:
+		return s.planDrains()
+	case FindingUncovered:
+		if s.reapplyRefusal() == "" {
+			return s.reapplyPlan()
+		}
+	case FindingAbsent:
+		if promo, ok := s.o.Promotion.Get(); ok && promo.Build != 0 && s.promotionSpent() == "" {
+			return []Action{s.promotion(promo)}
+		}
+	case FindingControllerStuck:
+		if len(s.intents(KindNudge)) == 0 {
+			return []Action{s.nudge()}
+		}
+	case FindingUnknown, FindingDeleting, FindingRefused, FindingRollingOut, FindingDisk, FindingNoRoom, FindingNodeDown,
+		FindingMalfunctioning, FindingNotSelected, FindingHealthy:
+	}
+	return nil
+}
+
+// planDrains plans every full node that may be drained: the one that is taken first, then the others in their order.
+func (s *situation) planDrains() []Action {
+	var plan []Action
+	first := s.d.Node
+	if first != "" && s.drainRefusal(first) == "" {
+		plan = append(plan, s.drainPlan(first)...)
+	}
+	for _, v := range s.d.Verdicts {
+		if v.Verdict != VerdictNodeFull || v.Node == first {
+			continue
+		}
+		if _, skip := s.m.Skipped[v.Node]; !skip && s.drainRefusal(v.Node) == "" {
+			plan = append(plan, s.drainPlan(v.Node)...)
+		}
+	}
+	return plan
+}

@@ -1,0 +1,246 @@
+package playbook
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// orphanQuiet is how long to wait after the old object is gone before it is created again: creating at once made
+	// second daemon pods next to running ones at 1,000 nodes (kubernetes.md part two, trap 2).
+	orphanQuiet = 5 * time.Second
+	// createBy bounds the wait for orphaning: the DaemonSet must exist again within 60 s (I1).
+	createBy = 20 * time.Second
+	// adoptionWait is how long the new DaemonSet may take to adopt every pod: 34 s at 5,000 nodes were measured.
+	adoptionWait = time.Minute
+)
+
+// reapplyReservations is what a reapply reserves with its delete.
+func (s *situation) reapplyReservations() []Reservation {
+	return []Reservation{s.claim(), {Scope: ScopeReapply, Key: s.r.Target.String(), Amount: 1,
+		Limit: s.p.Limits.ReappliesPer6h, Window: 6 * time.Hour}}
+}
+
+// reapplyRefusal says why the DaemonSet is not deleted and created again, or nothing: facts that do not pass by waiting.
+func (s *situation) reapplyRefusal() string {
+	ds := s.ds()
+	switch {
+	case s.p.DaemonSet.Reapply == ReapplyNever:
+		return "the configuration says never to reapply it (reapply: never)"
+	case len(ds.Owners) > 0:
+		return "it is owned by " + strings.Join(ds.Owners, ", ") + ", which would fight a reapply: sync it there"
+	case ds.GitOps != "":
+		return "it belongs to " + ds.GitOps + ", which would fight a reapply: sync it there"
+	case len(ds.Finalizers) > 0:
+		return "it has finalizers of others: " + strings.Join(ds.Finalizers, ", ")
+	case ds.EmptySelector:
+		return "its selector is empty: a new one would adopt every pod"
+	}
+	for _, r := range s.reapplyReservations() {
+		if !r.Held() && !s.fits(r) {
+			return fmt.Sprintf("it was reapplied %s within %s, which is the limit", count(s.used(r), "time"), short(r.Window))
+		}
+	}
+	return ""
+}
+
+// reapplyNotYet says what has to pass before the delete, or nothing. Each is a fact without which an orphan delete can
+// lose pods or hang (kubernetes.md 1.5).
+func (s *situation) reapplyNotYet() string {
+	ds := s.ds()
+	c, ok := s.o.Controller.Get()
+	switch {
+	case !ok:
+		return "whether the controller-manager is at work is not known: " + orElse(s.o.Controller.Why(), "not read")
+	case s.now.Sub(c.RenewedAt) > leaseFresh:
+		return fmt.Sprintf("the controller-manager renewed its lease %s ago", short(s.now.Sub(c.RenewedAt)))
+	case ds.ObservedGeneration < ds.Generation:
+		return "the controller has not taken in the DaemonSet's latest change"
+	case ds.RollingUpdate && ds.Updated < ds.Current:
+		return "a rolling update is under way"
+	case s.now.Sub(ds.NewestPodAt) < s.p.Timing.QuietAfterNewPod:
+		return fmt.Sprintf("its newest pod is %s old: pods that the garbage collector has not seen yet would be lost",
+			short(s.now.Sub(ds.NewestPodAt)))
+	}
+	return ""
+}
+
+// reapplyPlan is what remains of a reapply.
+func (s *situation) reapplyPlan() []Action {
+	if owed, ok := s.owesCreate(); ok {
+		return []Action{owed.Action}
+	}
+	del := s.orphanDelete()
+	return []Action{del, del.Undo()}
+}
+
+func (s *situation) orphanDelete() OrphanDelete {
+	check, _ := s.o.Reapply.Get()
+	ds := s.ds()
+	return OrphanDelete{Namespace: s.r.Target.Namespace, Name: s.r.Target.DaemonSet, UID: ds.UID,
+		ResourceVersion: orElse(check.ResourceVersion, ds.ResourceVersion), BackupSHA256: check.SHA256, PodUIDs: check.PodUIDs}
+}
+
+func (s *situation) reapplyOver() bool {
+	return s.m.Reapply != nil && s.m.Reapply.Over && !s.changing()
+}
+
+// followReapply folds what happened since the last tick into the reapply's memory.
+func (s *situation) followReapply() {
+	re := s.m.Reapply
+	if re == nil {
+		s.m.Reapply = &ReapplyMemory{Since: s.now}
+		return
+	}
+	if re.Over || s.changing() {
+		return
+	}
+	owed, owes := s.owesCreate()
+	if owes && re.DeleteSeq == 0 {
+		s.adoptDelete(owed) // the open run's own backup, found again
+	}
+	ds, known := s.o.DaemonSet.Get()
+	switch {
+	case owes:
+		if known && re.GoneAt.IsZero() && (!ds.Exists || ds.UID != re.OldUID) {
+			re.GoneAt = s.now
+		}
+	case re.DeleteSeq == 0:
+		if why := s.deleteLost(); why != "" {
+			re.Over, re.Failed = true, why
+		}
+	default:
+		s.followAdoption()
+	}
+}
+
+func (s *situation) adoptDelete(owed Obligation) {
+	create, _ := owed.Action.(Create)
+	s.m.Reapply.DeleteSeq, s.m.Reapply.OldUID, s.m.Reapply.BackupSHA256 = owed.Seq, create.OldUID, create.BackupSHA256
+	for _, i := range s.r.Intents {
+		if del, ok := i.Action.(OrphanDelete); ok && i.Seq == owed.Seq {
+			s.m.Reapply.PodUIDs = del.PodUIDs
+		}
+	}
+}
+
+// deleteLost says why a delete that was asked for will not be asked for again: somebody edits the object as we look.
+func (s *situation) deleteLost() string {
+	tries := 0
+	for _, i := range s.intents(KindOrphanDelete) {
+		if !i.PromisedAt.Before(s.m.Reapply.Since) {
+			tries++
+		}
+	}
+	if tries >= 3 {
+		return "the DaemonSet could not be deleted for its reapply: it kept changing, or the API server refused"
+	}
+	return ""
+}
+
+// followAdoption waits until the new object controls every pod that the old one had.
+func (s *situation) followAdoption() {
+	re := s.m.Reapply
+	a, ok := s.o.Adoption.Get()
+	ds, known := s.o.DaemonSet.Get()
+	created := lastOf(s.intents(KindCreate))
+	late := created != nil && s.now.Sub(created.SettledAt) > adoptionWait
+	switch {
+	case known && ds.Exists && ds.ObservedGeneration >= ds.Generation && ok && len(a.Lost) == 0 && a.Kept >= len(re.PodUIDs):
+		re.Over = true
+		s.done("deleted DaemonSet %s/%s without its pods and created it again from its own backup; all %s kept",
+			s.r.Target.Namespace, s.r.Target.DaemonSet, count(a.Kept, "pod"))
+	case late && ok && len(a.Lost)+len(a.Orphans) > 0:
+		re.Over = true
+		s.done("deleted DaemonSet %s/%s and created it again; %s kept, %s lost, %s not adopted", s.r.Target.Namespace,
+			s.r.Target.DaemonSet, count(a.Kept, "pod"), count(len(a.Lost), "pod"), count(len(a.Orphans), "pod"))
+	case late:
+		re.Over = true
+		s.done("deleted DaemonSet %s/%s and created it again; whether it adopted its pods could not be proven",
+			s.r.Target.Namespace, s.r.Target.DaemonSet)
+	}
+}
+
+// stepReapply promises the delete, then the create, each when its time has come.
+func (s *situation) stepReapply() {
+	re := s.m.Reapply
+	if re == nil || re.Over || s.changing() {
+		return
+	}
+	if owed, ok := s.owesCreate(); ok {
+		if s.createDue() {
+			s.promise(owed.Action, owed.Seq)
+		}
+		if len(re.PodUIDs) > 0 {
+			s.want(Want{Kind: WantAdoption, UIDs: re.PodUIDs})
+		}
+		s.wait = min(s.wait, time.Second)
+		return
+	}
+	if re.DeleteSeq != 0 {
+		s.want(Want{Kind: WantAdoption, UIDs: re.PodUIDs})
+		s.wait = min(s.wait, time.Second)
+		return
+	}
+	s.stepDelete()
+}
+
+// createDue: the old object is gone, its pods are orphans, and the controller's cache had time to see it.
+func (s *situation) createDue() bool {
+	re := s.m.Reapply
+	if re.GoneAt.IsZero() {
+		return false
+	}
+	gone := s.now.Sub(re.GoneAt)
+	if gone >= createBy {
+		return true
+	}
+	a, ok := s.o.Adoption.Get()
+	return gone >= orphanQuiet && ok && len(a.Orphans)+len(a.Lost) >= len(re.PodUIDs)
+}
+
+func (s *situation) stepDelete() {
+	re := s.m.Reapply
+	if s.blind != "" {
+		return
+	}
+	fail := func(why string) { re.Over, re.Failed = true, why }
+	if why := orElse(s.surgeryRefusal(), s.reapplyRefusal()); why != "" {
+		fail("the DaemonSet is not reapplied: " + why)
+		return
+	}
+	if s.dsGone() {
+		fail("the DaemonSet is not reapplied: somebody deleted it")
+		return
+	}
+	if !s.o.DaemonSet.IsKnown() {
+		return
+	}
+	if why := s.reapplyNotYet(); why != "" {
+		if s.now.Sub(re.Since) > s.p.Timing.QuietAfterNewPod+2*s.p.Timing.FullConfirm {
+			fail("the DaemonSet is not reapplied: " + why)
+		}
+		return
+	}
+	check, ok := s.o.Reapply.Get()
+	if !ok {
+		if s.o.Reapply.IsUnknown() && s.now.Sub(re.Since) > 2*s.p.Timing.FullConfirm {
+			fail("the DaemonSet is not reapplied: whether it could be created again is not known: " + s.o.Reapply.Why())
+		}
+		s.want(Want{Kind: WantReapply})
+		return
+	}
+	switch {
+	case !check.MayCreate || !check.MayDelete:
+		fail("the DaemonSet is not reapplied: Drydock may not create and delete DaemonSets in " + s.r.Target.Namespace)
+	case check.DryRun != "":
+		fail("the DaemonSet is not reapplied: a dry run was refused: " + clip(check.DryRun, 200))
+	case check.UID != s.ds().UID || len(check.Manifest) == 0 || check.SHA256 == "":
+		return // it changed between two reads: look again
+	default:
+		pr := s.promise(s.orphanDelete(), 0, s.reapplyReservations()...)
+		pr.Backup = &Backup{SHA256: check.SHA256, UID: check.UID, Manifest: slices.Clone(check.Manifest)}
+	}
+}

@@ -1,0 +1,135 @@
+package playbook
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+func (s *situation) namespaceGone() bool {
+	ns, ok := s.o.Namespace.Get()
+	return ok && (!ns.Exists || ns.Terminating)
+}
+
+// onPurpose says why the absent DaemonSet looks deleted on purpose, or nothing (design.md, finding absent).
+func (s *situation) onPurpose() string {
+	if s.d.Finding != FindingAbsent {
+		return ""
+	}
+	if promo, ok := s.o.Promotion.Get(); ok && promo.Version == "" {
+		return "it looks deleted on purpose: " + orElse(promo.Source, "the version source") + " names no version of " +
+			orElse(promo.Component, "its component") + " for this carrier any more"
+	}
+	if last := s.ledger.LastSeen; last != nil && len(last.Owners) > 0 {
+		return "it looks deleted on purpose: it was owned by " + strings.Join(last.Owners, ", ")
+	}
+	if last := s.ledger.LastSeen; last != nil && last.GitOps != "" {
+		return "it looks deleted on purpose: it belonged to " + last.GitOps
+	}
+	return ""
+}
+
+func (s *situation) noBuild() bool {
+	promo, ok := s.o.Promotion.Get()
+	return ok && promo.Version != "" && promo.Build == 0
+}
+
+func (s *situation) promoteReservations() []Reservation {
+	return []Reservation{s.claim(), {Scope: ScopePromotion, Key: s.r.Target.Carrier + "/" + s.p.DaemonSet.Promotion, Amount: 1,
+		Limit: s.p.Limits.PromotionsPer6h, Window: 6 * time.Hour}}
+}
+
+// promotionSpent says why the component is not promoted again, or nothing. One run promotes once, whatever came of it.
+func (s *situation) promotionSpent() string {
+	if len(s.intents(KindPromote)) > 0 {
+		return "the DaemonSet is absent again though its component was promoted in this run"
+	}
+	for _, r := range s.promoteReservations() {
+		if !r.Held() && !s.fits(r) {
+			return fmt.Sprintf("the DaemonSet is absent, and %s was promoted to this carrier %s within %s, which is the limit",
+				s.p.DaemonSet.Promotion, count(s.used(r), "time"), short(r.Window))
+		}
+	}
+	return ""
+}
+
+// promotionFailure says that the promotion can not bring the DaemonSet back, or nothing.
+func (s *situation) promotionFailure() string {
+	last := lastOf(s.intents(KindPromote))
+	if last == nil || last.Open() {
+		return ""
+	}
+	ask, _ := last.Action.(Promote)
+	switch last.Result {
+	case NotHappened:
+		return "whether the promotion was started is not known and no new attempt was seen; it is never sent again"
+	case Refused:
+		return "Jenkins refused the promotion: " + orElse(last.Detail, "no reason given")
+	case Happened, Superseded:
+	}
+	if a, ok := s.attempt(ask); ok && !a.Building && a.Result != "" && a.Result != "SUCCESS" {
+		return fmt.Sprintf("promotion %d of build %d ended as %s (%s)", a.Number, ask.Build, a.Result, a.URL)
+	}
+	return ""
+}
+
+// attempt finds our attempt: the first one newer than the newest that was known before the call.
+func (s *situation) attempt(ask Promote) (Attempt, bool) {
+	promo, _ := s.o.Promotion.Get()
+	for _, a := range promo.Attempts {
+		if a.Number > ask.Before {
+			return a, true
+		}
+	}
+	return Attempt{}, false
+}
+
+func (s *situation) redeployed() bool {
+	last := lastOf(s.intents(KindPromote))
+	if last == nil || last.Open() {
+		// Somebody else brought it back before the promotion was sent.
+		return last == nil && s.o.DaemonSet.IsKnown() && s.ds().Exists
+	}
+	ask, _ := last.Action.(Promote)
+	a, ok := s.attempt(ask)
+	if !ok || a.Building || a.Result != "SUCCESS" || !s.o.DaemonSet.IsKnown() || !s.ds().Exists {
+		return false
+	}
+	return true
+}
+
+func (s *situation) stepRedeploy() {
+	s.want(Want{Kind: WantPromotion})
+	promo, ok := s.o.Promotion.Get()
+	if last := lastOf(s.intents(KindPromote)); last != nil {
+		if ask, isPromote := last.Action.(Promote); isPromote && last.Result == Happened {
+			s.done("promoted build %d (version %s) of %s to %s again", ask.Build, ask.Version, ask.Component, ask.Carrier)
+		}
+		return
+	}
+	if !ok || s.changing() || s.blind != "" || s.refusal() != "" || promo.Build == 0 || s.ds().Exists {
+		return
+	}
+	s.promise(s.promotion(promo), 0, s.promoteReservations()...)
+}
+
+func (s *situation) promotion(promo Promotion) Promote {
+	before := 0
+	for _, a := range promo.Attempts {
+		before = max(before, a.Number)
+	}
+	return Promote{Component: promo.Component, Carrier: s.r.Target.Carrier, Version: promo.Version, Build: promo.Build, Before: before}
+}
+
+// stepNudge queues the DaemonSet in its controller at once.
+func (s *situation) stepNudge() {
+	if s.changing() || s.blind != "" || len(s.intents(KindNudge)) > 0 || s.refusal() != "" || !s.ds().Exists {
+		return
+	}
+	s.promise(s.nudge(), 0, s.claim(), Reservation{Scope: ScopeNudge, Key: s.r.ID, Amount: 1, Limit: 1})
+}
+
+func (s *situation) nudge() Nudge {
+	ds := s.ds()
+	return Nudge{Namespace: s.r.Target.Namespace, Name: s.r.Target.DaemonSet, UID: ds.UID, ResourceVersion: ds.ResourceVersion, Run: s.r.ID}
+}

@@ -1,0 +1,274 @@
+package playbook
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// MaxRun is the end of a run in any case, whatever it has waited for (contract: timing.deadline).
+const MaxRun = 90 * time.Minute
+
+// situation is what one decision is made from: the run, what was observed, and what follows from the two. Guards read it;
+// steps write the memory and the promises.
+type situation struct {
+	p   Policy
+	r   Run
+	o   Observation
+	now time.Time
+
+	d Diagnosis // of the carrier alone
+	m Memory    // the run's memory as it becomes
+
+	ledger      LedgerFacts
+	ledgerKnown bool
+	// blind says which reading is missing without which no change may be made; empty when all are there.
+	blind    string
+	deadline time.Time
+
+	promises []Promise
+	wants    []Want
+	wait     time.Duration
+	ends     map[string]Outcome
+}
+
+func newSituation(p Policy, r Run, o Observation) *situation {
+	s := &situation{p: p, r: r, o: o, now: o.At, m: r.Memory.clone(), wait: p.Timing.Tick, ends: map[string]Outcome{}}
+	s.d = diagnose(p, o, r.Memory.Sightings, r.Memory.Skipped)
+	s.m.Sightings = s.d.Sightings
+	s.ledger, s.ledgerKnown = o.Ledger.Get()
+	s.blind = s.missingReading()
+	s.keepTime()
+	return s
+}
+
+func (m Memory) clone() Memory {
+	c := m
+	c.Sightings = maps.Clone(m.Sightings)
+	c.Skipped = maps.Clone(m.Skipped)
+	c.Done = slices.Clone(m.Done)
+	c.Found = slices.Clone(m.Found)
+	if m.Drain != nil {
+		d := *m.Drain
+		c.Drain = &d
+	}
+	if m.Reapply != nil {
+		d := *m.Reapply
+		c.Reapply = &d
+	}
+	if m.Ending != nil {
+		e := *m.Ending
+		c.Ending = &e
+	}
+	return c
+}
+
+// missingReading names the reading beyond the carrier without which no change may be made.
+func (s *situation) missingReading() string {
+	if !s.ledgerKnown {
+		return "Drydock's own ledger could not be read: " + orElse(s.o.Ledger.Why(), "not read")
+	}
+	for _, in := range s.openIncidents() {
+		if r := s.o.Incidents[in.ID]; !r.IsKnown() {
+			return fmt.Sprintf("incident %s could not be read: %s", in.ID, orElse(r.Why(), "not read"))
+		}
+	}
+	return ""
+}
+
+// keepTime counts the waits that the deadline does not count, and moves the deadline by them.
+func (s *situation) keepTime() {
+	if since := s.m.LookedAt; !since.IsZero() && s.now.After(since) && s.pausing() {
+		s.m.Paused += s.now.Sub(since)
+	}
+	s.m.LookedAt = s.now
+	s.m.Waiting = ""
+	s.deadline = s.r.StartedAt.Add(s.p.Timing.Deadline + s.m.Paused)
+	if last := s.r.StartedAt.Add(MaxRun); s.deadline.After(last) {
+		s.deadline = last
+	}
+}
+
+func (s *situation) pausing() bool {
+	return s.r.State == WaitingForDisk || s.r.State == AwaitingApproval || s.r.State == Queued || s.r.Memory.Waiting == waitingForClaim
+}
+
+const waitingForClaim = "the carrier's claim"
+
+// lastChangeAt is when new changes stop: 10 minutes before the deadline, or the same share of a shorter one.
+func (s *situation) lastChangeAt() time.Time {
+	return s.deadline.Add(-min(10*time.Minute, s.p.Timing.Deadline*2/9))
+}
+
+// openIncidents lists the run's incidents that have not ended.
+func (s *situation) openIncidents() []RunIncident {
+	var open []RunIncident
+	for _, in := range s.r.Incidents {
+		if in.End == "" {
+			open = append(open, in)
+		}
+	}
+	return open
+}
+
+// stoppingAct returns what a person did on an incident after the run, or the incident's part in it, began.
+func (s *situation) stoppingAct() (in RunIncident, act Act, stopped bool) {
+	for _, in := range s.openIncidents() {
+		facts, ok := s.o.Incidents[in.ID].Get()
+		if !ok {
+			continue
+		}
+		began := s.r.StartedAt
+		if in.JoinedAt.After(began) {
+			began = in.JoinedAt
+		}
+		for _, a := range facts.Acts {
+			if a.Kind == ActApproved || !a.At.After(began) || (a.Kind == ActAcknowledged && !s.p.StopOnAck) {
+				continue
+			}
+			return in, a, true
+		}
+		if facts.MergedInto != "" {
+			return in, Act{Kind: ActMerged, Who: "a person", At: s.now}, true
+		}
+	}
+	return RunIncident{}, Act{}, false
+}
+
+// recovered reports whether every incident of the run has been resolved by others.
+func (s *situation) recovered() bool {
+	open := s.openIncidents()
+	if len(open) == 0 {
+		return len(s.r.Incidents) > 0
+	}
+	for _, in := range open {
+		facts, ok := s.o.Incidents[in.ID].Get()
+		if !ok || facts.Status != Resolved {
+			return false
+		}
+	}
+	return true
+}
+
+// openLane reports whether something is promised and not settled in a lane of the given remote.
+func (s *situation) openLane(remotes ...string) bool {
+	for _, i := range s.r.Intents {
+		if i.Open() && slices.Contains(remotes, i.Lane.Remote()) {
+			return true
+		}
+	}
+	return false
+}
+
+// changing reports whether a call towards the carrier or Jenkins is promised and not settled: nothing more is promised
+// there until it is.
+func (s *situation) changing() bool { return s.openLane("carrier", "jenkins") }
+
+// tooManyMissing says why node surgery is refused when a large part of the carrier is missing: that is a bad release or an
+// outage, not a full node.
+func (s *situation) tooManyMissing() string {
+	limit := max(s.p.Limits.MissingNodesMin, int(s.p.Limits.MissingNodesShare*float64(s.d.Expected)))
+	if s.d.Missing > limit || s.d.Missing*2 > s.d.Expected {
+		return fmt.Sprintf("%d of %s missing: too many for work on single nodes (limit %d, and half)",
+			s.d.Missing, count(s.d.Expected, "expected node"), limit)
+	}
+	return ""
+}
+
+// refusal says why no new change may be made at all, or nothing.
+func (s *situation) refusal() string {
+	switch {
+	case !s.ledgerKnown:
+		return ""
+	case s.now.Before(s.ledger.BreakerUntil):
+		return fmt.Sprintf("the breaker is open until %s: %s had no effect", s.ledger.BreakerUntil.UTC().Format("15:04 UTC"),
+			count(len(s.ledger.Tries), "earlier run"))
+	case len(s.ledger.SameDaemonSet) >= 3:
+		return fmt.Sprintf("the same DaemonSet fails on %s within 15 minutes: that is not one carrier's fault",
+			count(len(s.ledger.SameDaemonSet), "carrier"))
+	case s.now.After(s.lastChangeAt()):
+		return "the deadline is too near for a new change"
+	case s.ds().EmptySelector:
+		return "the DaemonSet's selector is empty: it would match every pod"
+	}
+	return ""
+}
+
+// surgeryRefusal says why no work on nodes or on the DaemonSet itself may begin, or nothing.
+func (s *situation) surgeryRefusal() string {
+	if why := s.refusal(); why != "" {
+		return why
+	}
+	return s.tooManyMissing()
+}
+
+func (s *situation) ds() DaemonSet {
+	ds, _ := s.o.DaemonSet.Get()
+	return ds
+}
+
+func (s *situation) node(name string) (Node, bool) {
+	nodes, _ := s.o.Nodes.Get()
+	for i := range nodes {
+		if nodes[i].Name == name {
+			return nodes[i], true
+		}
+	}
+	return Node{}, false
+}
+
+// used is how much of a budget is gone.
+func (s *situation) used(r Reservation) int { return s.ledger.Used[r.Budget()] }
+
+// fits reports whether a reservation fits what is left.
+func (s *situation) fits(r Reservation) bool { return s.used(r)+r.Amount <= r.Limit }
+
+func (s *situation) promise(a Action, undoes int, reservations ...Reservation) *Promise {
+	s.promises = append(s.promises, Promise{Action: a, Undoes: undoes, Reservations: reservations})
+	return &s.promises[len(s.promises)-1]
+}
+
+func (s *situation) want(w Want) { s.wants = append(s.wants, w) }
+
+// owes returns the obligation to take back the newest cordon of a node, or the delete of the DaemonSet.
+func (s *situation) owes(match func(Action) bool) (Obligation, bool) {
+	for _, o := range s.r.Owed() {
+		if match(o.Action) {
+			return o, true
+		}
+	}
+	return Obligation{}, false
+}
+
+func (s *situation) owesCreate() (Obligation, bool) {
+	return s.owes(func(a Action) bool { _, ok := a.(Create); return ok })
+}
+
+func (s *situation) owesUncordon(node string) (Obligation, bool) {
+	return s.owes(func(a Action) bool { u, ok := a.(Uncordon); return ok && u.Node == node })
+}
+
+// claim is the reservation of the carrier for the run's changes. It goes with each change: holding it twice is free.
+func (s *situation) claim() Reservation {
+	return Reservation{Scope: ScopeClaim, Key: s.r.Target.Carrier, Amount: 1, Limit: 1}
+}
+
+// done notes what was changed, once.
+func (s *situation) done(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if !slices.Contains(s.m.Done, text) {
+		s.m.Done = append(s.m.Done, text)
+	}
+}
+
+// intents returns the run's intents of one kind, oldest first.
+func (s *situation) intents(k Kind) []Intent {
+	var out []Intent
+	for _, i := range s.r.Intents {
+		if i.Action.Kind() == k {
+			out = append(out, i)
+		}
+	}
+	return out
+}
