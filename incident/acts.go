@@ -1,6 +1,7 @@
 package incident
 
 import (
+	"cmp"
 	"regexp"
 	"slices"
 	"strings"
@@ -98,8 +99,11 @@ func HumanActs(in Incident, entries []LogEntry, notes []Note, people People, sin
 			acts = append(acts, act)
 		}
 	}
-	slices.SortStableFunc(acts, func(a, b Act) int { return a.At.Compare(b.At) })
-	return acts
+	slices.SortStableFunc(acts, func(a, b Act) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Kind, b.Kind)) })
+	// A merge shows as two entries, a merge and a resolve.
+	return slices.CompactFunc(acts, func(a, b Act) bool {
+		return a.Kind == b.Kind && a.Who.ID == b.Who.ID && a.At.Equal(b.At) && a.NoteID == b.NoteID
+	})
 }
 
 // HumanOwner returns the person who owns an open incident now, whenever that began: who acknowledged it, or to whom it

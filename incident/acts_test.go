@@ -66,6 +66,10 @@ func TestHumanActs(t *testing.T) {
 			name: "merged away, in the log", in: resolvedBy(ada, after, mergeResolveReason), entries: entry("resolve", ada, after),
 			want: []Act{{Kind: ActMerged, Who: ada, At: after}},
 		},
+		{
+			name: "merged away, as a merge and a resolve", in: resolvedBy(ada, after, mergeResolveReason),
+			entries: append(entry("merge", ada, after), entry("resolve", ada, after)...), want: []Act{{Kind: ActMerged, Who: ada, At: after}},
+		},
 		{name: "merged away, log lags", in: resolvedBy(ada, after, mergeResolveReason), want: []Act{{Kind: ActMerged, Who: ada, At: after}}},
 		{name: "resolved, log lags", in: resolvedBy(ada, after, ""), want: []Act{{Kind: ActResolved, Who: ada, At: after}}},
 		{name: "resolved by us", in: resolvedBy(bot, after, "")},
