@@ -100,31 +100,10 @@ func (s *Server) queue(sub *subscription, e Event) {
 	}
 }
 
+// makeDue sends the first webhook of a lane at once.
 func (s *Server) makeDue(l *lane) {
 	l.busy = true
-	s.due = append(s.due, l)
-	select {
-	case s.nudge <- struct{}{}:
-	default: // A nudge is waiting already.
-	}
-}
-
-// deliver sends what is due until ctx ends.
-func (s *Server) deliver(ctx context.Context) {
-	for {
-		s.mu.Lock()
-		due := s.due
-		s.due = nil
-		s.mu.Unlock()
-		for _, l := range due {
-			s.senders.Go(func() { s.send(ctx, l) })
-		}
-		select {
-		case <-s.nudge:
-		case <-ctx.Done():
-			return
-		}
-	}
+	s.background.Go(func(ctx context.Context) { s.send(ctx, l) })
 }
 
 // send makes one attempt for the first webhook of a lane and plans what follows.

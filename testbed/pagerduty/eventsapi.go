@@ -106,7 +106,7 @@ func (s *Server) enqueue(w http.ResponseWriter, r *http.Request) {
 	case "resolve":
 		s.acct.clearAlert(svc, b.DedupKey)
 	}
-	s.wake()
+	s.changes.Tell()
 	answerEvent(w, http.StatusAccepted, object{"status": "success", "message": "Event processed", "dedup_key": b.DedupKey})
 }
 
@@ -134,7 +134,7 @@ func (s *Server) enqueueChange(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.acct.changes = append(s.acct.changes, ChangeEvent{s.acct.now(), svc.ID, b.Payload.Summary, b.Payload.CustomDetails})
-	s.wake()
+	s.changes.Tell()
 	answerEvent(w, http.StatusAccepted, object{"status": "success", "message": "Change event processed"})
 }
 

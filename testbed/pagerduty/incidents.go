@@ -75,7 +75,7 @@ func (s *Server) window(c *call) (since, until time.Time, _ *Error) {
 }
 
 func (s *Server) matches(c *call, i *incident) bool {
-	any := func(name string, value string) bool {
+	among := func(name, value string) bool {
 		asked := c.list(name)
 		return len(asked) == 0 || slices.Contains(asked, value)
 	}
@@ -83,7 +83,7 @@ func (s *Server) matches(c *call, i *incident) bool {
 	if svc := s.acct.service(i.ServiceID); svc != nil {
 		team = svc.TeamID
 	}
-	if !any("statuses", i.Status) || !any("service_ids", i.ServiceID) || !any("urgencies", i.Urgency) || !any("team_ids", team) {
+	if !among("statuses", i.Status) || !among("service_ids", i.ServiceID) || !among("urgencies", i.Urgency) || !among("team_ids", team) {
 		return false
 	}
 	if users := c.list("user_ids"); len(users) > 0 && !slices.ContainsFunc(users, i.AssignedTo) {

@@ -151,7 +151,7 @@ func (s *Server) run(c *call, n need, e endpoint) (int, []byte, *Error) {
 		return 0, nil, refusal
 	}
 	if n != needRead {
-		s.wake()
+		s.changes.Tell()
 	}
 	if v == nil {
 		return status, nil, nil

@@ -122,9 +122,10 @@ type Server struct {
 
 	opts    Options
 	handler http.Handler
-	client  *http.Client
-	senders sync.WaitGroup // The deliveries under way, and who starts them.
-	nudge   chan struct{}  // Tells that a lane became due.
+	client  *http.Client // Carries the webhooks.
+
+	background standin.Background // The deliveries.
+	changes    standin.Changes
 
 	mu       sync.Mutex
 	acct     *account
@@ -134,8 +135,6 @@ type Server struct {
 	subs     []*subscription
 	events   []Event
 	sent     []*delivery
-	due      []*lane
-	changed  chan struct{} // Closed and replaced at every change.
 	stop     context.CancelFunc
 }
 
@@ -146,8 +145,6 @@ func New(o Options) *Server {
 		opts:    o,
 		keys:    map[string]*Key{},
 		buckets: map[string]*bucket{},
-		changed: make(chan struct{}),
-		nudge:   make(chan struct{}, 1),
 		stop:    func() {},
 		client: &http.Client{
 			Transport:     o.Transport,
@@ -178,7 +175,7 @@ func (s *Server) Start(ctx context.Context) (string, error) {
 		cancel()
 		return "", fmt.Errorf("start pagerduty stand-in: %w", err)
 	}
-	s.senders.Go(func() { s.deliver(ctx) })
+	s.background.Start(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stop = cancel
@@ -192,7 +189,7 @@ func (s *Server) Close() {
 	stop := s.stop
 	s.mu.Unlock()
 	stop()
-	s.senders.Wait()
+	s.background.Wait()
 }
 
 // Behave changes the behaviour from now on.
@@ -208,29 +205,12 @@ func (s *Server) write(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f()
-	s.wake()
-}
-
-func (s *Server) wake() {
-	close(s.changed)
-	s.changed = make(chan struct{})
+	s.changes.Tell()
 }
 
 // WaitFor returns when cond is true. It asks at once and after every change of
 // the account or of a delivery; cond may call any method of the server. The
 // error is the context's.
 func (s *Server) WaitFor(ctx context.Context, cond func() bool) error {
-	for {
-		s.mu.Lock()
-		changed := s.changed
-		s.mu.Unlock()
-		if cond() {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return fmt.Errorf("wait for the pagerduty stand-in: %w", ctx.Err())
-		}
-	}
+	return s.changes.WaitFor(ctx, cond)
 }

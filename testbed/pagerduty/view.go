@@ -77,7 +77,7 @@ func (s *Server) viewIncidents() []viewIncident {
 		for _, e := range i.Log {
 			v.Entries = append(v.Entries, s.viewEntry(e))
 		}
-		for _, n := range i.Incident.Notes {
+		for _, n := range v.Incident.Notes {
 			by := Agent{}
 			if u := s.acct.user(n.UserID); u != nil {
 				by = byUser(u)

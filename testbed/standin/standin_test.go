@@ -128,15 +128,20 @@ func TestAListenerEndsWithItsContext(t *testing.T) {
 		t.Fatal(err)
 	}
 	cancel()
+	patience, stop := context.WithTimeout(t.Context(), 10*time.Second)
+	defer stop()
 	for {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, l.URL, nil)
+		r, err := http.NewRequestWithContext(patience, http.MethodGet, l.URL, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		resp, err := http.DefaultClient.Do(r)
 		if err != nil {
-			break // t.Context bounds the wait: the test's own deadline.
+			break
 		}
 		_ = resp.Body.Close()
+	}
+	if patience.Err() != nil {
+		t.Error("the listener still answers")
 	}
 }
