@@ -223,7 +223,7 @@ func TestEscalationLevel(t *testing.T) {
 
 func TestFindNoteByMarker(t *testing.T) {
 	t.Parallel()
-	at := func(min int) time.Time { return time.Date(2026, 3, 4, 5, min, 0, 0, time.UTC) }
+	at := func(minute int) time.Time { return time.Date(2026, 3, 4, 5, minute, 0, 0, time.UTC) }
 	notes := []Note{
 		{ID: "N3", Content: "copy [drydock run=7 seq=1]", CreatedAt: at(3)},
 		{ID: "N1", Content: "other [drydock run=6 seq=1]", CreatedAt: at(1)},

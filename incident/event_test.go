@@ -141,37 +141,55 @@ func TestParseEventOddShapes(t *testing.T) {
 		name, body string
 		check      func(Event) bool
 	}{
-		{"agent and client null", `{"event":{"id":"e","event_type":"incident.triggered","agent":null,"client":null,"data":` + fullIncident + `}}`,
-			func(e Event) bool { return e.Agent == nil && e.Client == "" && e.IncidentID == "QTEST0000001" }},
-		{"agent and client absent, no time", `{"event":{"id":"e","event_type":"incident.triggered","data":` + fullIncident + `}}`,
-			func(e Event) bool { return e.Agent == nil && e.OccurredAt.IsZero() && e.IncidentID == "QTEST0000001" }},
-		{"agent is a string", `{"event":{"id":"e","event_type":"incident.triggered","agent":"Ada","data":` + fullIncident + `}}`,
-			func(e Event) bool { return e.Agent == nil && e.IncidentID == "QTEST0000001" }},
+		{
+			"agent and client null", `{"event":{"id":"e","event_type":"incident.triggered","agent":null,"client":null,"data":` + fullIncident + `}}`,
+			func(e Event) bool { return e.Agent == nil && e.Client == "" && e.IncidentID == "QTEST0000001" },
+		},
+		{
+			"agent and client absent, no time", `{"event":{"id":"e","event_type":"incident.triggered","data":` + fullIncident + `}}`,
+			func(e Event) bool { return e.Agent == nil && e.OccurredAt.IsZero() && e.IncidentID == "QTEST0000001" },
+		},
+		{
+			"agent is a string", `{"event":{"id":"e","event_type":"incident.triggered","agent":"Ada","data":` + fullIncident + `}}`,
+			func(e Event) bool { return e.Agent == nil && e.IncidentID == "QTEST0000001" },
+		},
 		{"number as string", v3(TypeTriggered, `{"id":"QTEST0000001","type":"incident","number":"41"}`), func(e Event) bool { return e.Incident.Number == 41 }},
 		{"number as float", v3(TypeTriggered, `{"id":"QTEST0000001","type":"incident","number":1e3}`), func(e Event) bool { return e.Incident.Number == 0 }},
-		{"event id as a long number", `{"event":{"id":12345678901234567890123456789012345678,"event_type":"incident.triggered","data":{}}}`,
-			func(e Event) bool { return e.ID == "12345678901234567890123456789012345678" }},
+		{
+			"event id as a long number", `{"event":{"id":12345678901234567890123456789012345678,"event_type":"incident.triggered","data":{}}}`,
+			func(e Event) bool { return e.ID == "12345678901234567890123456789012345678" },
+		},
 		{"no event id", `{"event":{"event_type":"incident.triggered","data":` + fullIncident + `}}`, func(e Event) bool { return e.Kind == KindV3 && e.ID == "" }},
 		{"huge event id", `{"event":{"id":"` + strings.Repeat("x", 300) + `","event_type":"incident.triggered"}}`, func(e Event) bool { return e.Kind == KindUnknown && e.Reason != "" }},
-		{"merged", v3(TypeResolved, `{"id":"QTEST0000001","type":"incident","assignees":[],"resolve_reason":{"type":"merge_resolve_reason","incident":{"id":"QTEST0000002"}}}`),
-			func(e Event) bool { return e.Incident.Merged() && e.Incident.MergedInto == "QTEST0000002" }},
+		{
+			"merged", v3(TypeResolved, `{"id":"QTEST0000001","type":"incident","assignees":[],"resolve_reason":{"type":"merge_resolve_reason","incident":{"id":"QTEST0000002"}}}`),
+			func(e Event) bool { return e.Incident.Merged() && e.Incident.MergedInto == "QTEST0000002" },
+		},
 		{"title with a NUL", v3(TypeTriggered, `{"id":"QTEST0000001","type":"incident","title":"a\u0000b"}`), func(e Event) bool { return e.Incident.Title == "ab" }},
 		{"incident id that climbs", v3(TypeTriggered, `{"id":"Q1/../../users?x=","type":"incident"}`), func(e Event) bool { return e.IncidentID == "" && e.Reason != "" }},
 		{"data null", v3(TypeTriggered, `null`), func(e Event) bool { return e.Kind == KindV3 && e.IncidentID == "" }},
 		{"data is a list", v3(TypeTriggered, `[1]`), func(e Event) bool { return e.Kind == KindV3 && e.IncidentID == "" }},
 		{"no roles", v3("incident.role.assigned", `{"type":"incident_role_assignment","incident_role_assignments":[]}`), func(e Event) bool { return e.Kind == KindV3 && e.IncidentID == "" }},
-		{"assignees of mixed kinds", v3(TypeTriggered, `{"id":"QTEST0000001","type":"incident","assignees":[null,5,{"id":"PHUMAN1"}]}`),
-			func(e Event) bool { return len(e.Incident.Assignees) == 1 }},
+		{
+			"assignees of mixed kinds", v3(TypeTriggered, `{"id":"QTEST0000001","type":"incident","assignees":[null,5,{"id":"PHUMAN1"}]}`),
+			func(e Event) bool { return len(e.Incident.Assignees) == 1 },
+		},
 		{"unknown type", v3("galaxy.exploded", `{"type":"galaxy"}`), func(e Event) bool { return e.Kind == KindV3 && e.Type == "galaxy.exploded" && e.IncidentID == "" }},
-		{"V2", `{"messages":[{"id":"m1","event":"incident.trigger","incident":{"id":"QTEST0000001","incident_number":41}}]}`,
+		{
+			"V2", `{"messages":[{"id":"m1","event":"incident.trigger","incident":{"id":"QTEST0000001","incident_number":41}}]}`,
 			func(e Event) bool {
 				return e.Kind == KindV2 && e.Type == "incident.trigger" && e.IncidentID == "QTEST0000001" && e.Incident.Number == 41 && e.Reason != ""
-			}},
+			},
+		},
 		{"V2 of odd shape", `{"messages":"none"}`, func(e Event) bool { return e.Kind == KindV2 }},
-		{"orchestration", `{"text":"x","__pd_metadata":{"incident":{"id":"QTEST0000001"}}}`,
-			func(e Event) bool { return e.Kind == KindOrchestration && e.IncidentID == "QTEST0000001" }},
-		{"orchestration whose parameters look like an event", `{"event":{"id":"e","event_type":"incident.triggered"},"__pd_metadata":{"incident":{"id":"QTEST0000001"}}}`,
-			func(e Event) bool { return e.Kind == KindOrchestration }},
+		{
+			"orchestration", `{"text":"x","__pd_metadata":{"incident":{"id":"QTEST0000001"}}}`,
+			func(e Event) bool { return e.Kind == KindOrchestration && e.IncidentID == "QTEST0000001" },
+		},
+		{
+			"orchestration whose parameters look like an event", `{"event":{"id":"e","event_type":"incident.triggered"},"__pd_metadata":{"incident":{"id":"QTEST0000001"}}}`,
+			func(e Event) bool { return e.Kind == KindOrchestration },
+		},
 		{"orchestration before there is an incident", `{"__pd_metadata":{}}`, func(e Event) bool { return e.Kind == KindOrchestration && e.IncidentID == "" }},
 		{"event null", `{"event":null}`, func(e Event) bool { return e.Kind == KindUnknown && e.Reason != "" }},
 		{"event is a string", `{"event":"x"}`, func(e Event) bool { return e.Kind == KindUnknown && e.Reason != "" }},

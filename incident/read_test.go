@@ -31,7 +31,7 @@ func TestGetIncident(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := func(min int) time.Time { return time.Date(2026, 3, 4, 5, min, 0, 0, time.UTC) }
+	at := func(minute int) time.Time { return time.Date(2026, 3, 4, 5, minute, 0, 0, time.UTC) }
 	ada := Ref{ID: "PHUMAN1", Type: "user"}
 	want := Incident{
 		ID: testID, Number: 41, Title: "a title", Status: StatusAcknowledged, Urgency: "high", URL: "https://pd.test/incidents/QTEST0000001",

@@ -63,8 +63,11 @@ func TestNewRulesErrors(t *testing.T) {
 		{"no daemonset", RuleConfig{TitleRules: []string{`(?P<carrier>b)`}}, []string{"title_rules[0]", `"daemonset" is missing`}},
 		{"unknown group", RuleConfig{TitleRules: []string{`(?P<carrier>a)(?P<daemonset>b)(?P<zone>c)`}}, []string{"title_rules[0]", `"zone"`}},
 		{"group twice", RuleConfig{TitleRules: []string{`(?P<carrier>a)(?P<daemonset>b)|(?P<carrier>c)`}}, []string{"title_rules[0]", "carrier"}},
-		{"all at once", RuleConfig{TitleRules: []string{`(`}, DiskTitles: []string{`[`}, DaemonSets: []DaemonSet{{"UPPER", "x"}, {"x", ""}}},
-			[]string{"title_rules[0]", "disk_titles[0]", "daemonsets[0]: name", "daemonsets[1]: namespace"}},
+		{
+			"all at once",
+			RuleConfig{TitleRules: []string{`(`}, DiskTitles: []string{`[`}, DaemonSets: []DaemonSet{{"UPPER", "x"}, {"x", ""}}},
+			[]string{"title_rules[0]", "disk_titles[0]", "daemonsets[0]: name", "daemonsets[1]: namespace"},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -23,22 +23,32 @@ func TestWrites(t *testing.T) {
 		do     func(context.Context, *Client) error
 		want   call
 	}{
-		{"create note", noted, func(ctx context.Context, c *Client) error {
-			_, err := c.CreateNote(ctx, testID, "hel\u202elo")
-			return err
+		{
+			"create note", noted, func(ctx context.Context, c *Client) error {
+				_, err := c.CreateNote(ctx, testID, "hel\u202elo")
+				return err
+			},
+			call{Method: "POST", Path: "/incidents/QTEST0000001/notes", Body: `{"note":{"content":"hello"}}`},
 		},
-			call{Method: "POST", Path: "/incidents/QTEST0000001/notes", Body: `{"note":{"content":"hello"}}`}},
-		{"edit note", noted, func(ctx context.Context, c *Client) error {
-			_, err := c.UpdateNote(ctx, testID, "PNOTE01", "hello")
-			return err
+		{
+			"edit note", noted, func(ctx context.Context, c *Client) error {
+				_, err := c.UpdateNote(ctx, testID, "PNOTE01", "hello")
+				return err
+			},
+			call{Method: "PUT", Path: "/incidents/QTEST0000001/notes/PNOTE01", Body: `{"note":{"content":"hello"}}`},
 		},
-			call{Method: "PUT", Path: "/incidents/QTEST0000001/notes/PNOTE01", Body: `{"note":{"content":"hello"}}`}},
-		{"resolve", `{}`, func(ctx context.Context, c *Client) error { return c.Resolve(ctx, testID) },
-			call{Method: "PUT", Path: "/incidents", Body: put(`"status":"resolved"`)}},
-		{"escalate to level", `{}`, func(ctx context.Context, c *Client) error { return c.EscalateToLevel(ctx, testID, 2) },
-			call{Method: "PUT", Path: "/incidents", Body: put(`"escalation_level":2`)}},
-		{"escalate to policy", `not JSON, which does not matter`, func(ctx context.Context, c *Client) error { return c.EscalateToPolicy(ctx, testID, "PPOL001") },
-			call{Method: "PUT", Path: "/incidents", Body: put(`"escalation_policy":{"id":"PPOL001","type":"escalation_policy_reference"}`)}},
+		{
+			"resolve", `{}`, func(ctx context.Context, c *Client) error { return c.Resolve(ctx, testID) },
+			call{Method: "PUT", Path: "/incidents", Body: put(`"status":"resolved"`)},
+		},
+		{
+			"escalate to level", `{}`, func(ctx context.Context, c *Client) error { return c.EscalateToLevel(ctx, testID, 2) },
+			call{Method: "PUT", Path: "/incidents", Body: put(`"escalation_level":2`)},
+		},
+		{
+			"escalate to policy", `not JSON, which does not matter`, func(ctx context.Context, c *Client) error { return c.EscalateToPolicy(ctx, testID, "PPOL001") },
+			call{Method: "PUT", Path: "/incidents", Body: put(`"escalation_policy":{"id":"PPOL001","type":"escalation_policy_reference"}`)},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
