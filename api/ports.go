@@ -1,0 +1,105 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/drydock/drydock/playbook"
+)
+
+// Intake stores what arrives, and starts or joins a run in the same transaction.
+type Intake interface {
+	// Accept stores an arrival durably before it returns. A delivery or event that was stored before comes back as it was
+	// recorded then, with Duplicate set.
+	Accept(ctx context.Context, a playbook.Arrival) (playbook.EventRecord, error)
+}
+
+// History reads what happened. A read that took longer than the statement timeout fails with ErrHistorySlow, an
+// unusable cursor with ErrBadCursor.
+type History interface {
+	Events(ctx context.Context, limit int, cursor string) (EventPage, error)
+	Runs(ctx context.Context, f playbook.RunFilter) (playbook.RunPage, error)
+	// Run fails with playbook.ErrNoRun.
+	Run(ctx context.Context, id string) (playbook.StoredRun, error)
+}
+
+// EventPage is one page of events, newest first. Next is empty on the last page.
+type EventPage struct {
+	Events []playbook.EventRecord
+	Next   string
+}
+
+// Orders takes people's orders about runs.
+type Orders interface {
+	// Retrigger starts a run. It fails with ErrRunActive while a run of the target is active, and with *playbook.RefusedError
+	// when a breaker or a budget refuses. With a key that was used before for the same request it returns the run that
+	// was started then; for another request it fails with ErrKeyReused.
+	Retrigger(ctx context.Context, s playbook.Start, key IdempotencyKey) (playbook.Run, error)
+	// Cancel asks a run to stop at its next safe point. It fails with playbook.ErrNoRun and ErrRunEnded.
+	Cancel(ctx context.Context, runID, by, reason string) error
+	KillSwitch(ctx context.Context, carrier string) (KillSwitch, error)
+	SetKillSwitch(ctx context.Context, s KillSwitch, by string) error
+}
+
+// IdempotencyKey makes a request safe to repeat. Key is empty when the client sent none.
+type IdempotencyKey struct {
+	Key  string // with the token's name in front, so that one client can not meet another's
+	Body string // SHA-256 of the method, the path and the body
+}
+
+// KillSwitch is the switch that stops changes, for one carrier or, with an empty Carrier, for all.
+type KillSwitch struct {
+	Engaged bool
+	Carrier string
+	Reason  string
+}
+
+// Incidents reads incidents from PagerDuty afresh.
+type Incidents interface {
+	// Read fails with ErrNoIncident when PagerDuty knows no such incident, and with any other error when it could not be read.
+	Read(ctx context.Context, id string) (IncidentNow, error)
+}
+
+// IncidentNow is an incident as it stands, and what it is about.
+type IncidentNow struct {
+	Incident playbook.RunIncident
+	Open     bool
+	Target   playbook.Target
+	// Reason says why the incident names no target that Drydock looks after; Target is empty then.
+	Reason string
+}
+
+// Carriers is the registry of carriers.
+type Carriers interface {
+	// Names lists all carriers, sorted.
+	Names() []string
+	// Reach asks each carrier for its version, all at once.
+	Reach(ctx context.Context) []CarrierStatus
+	// Diagnose looks at a DaemonSet once, and changes nothing. A carrier that can not be read is a Diagnosis with the
+	// finding unknown. It fails with ErrNoCarrier.
+	Diagnose(ctx context.Context, t playbook.Target) (Diagnosis, error)
+}
+
+// CarrierStatus says whether a carrier answers.
+type CarrierStatus struct {
+	Name      string `json:"name"`
+	Mode      string `json:"mode"`
+	Reachable bool   `json:"reachable"`
+	Version   string `json:"version"` // Kubernetes'; empty when it does not answer
+	Why       string `json:"why"`     // why it does not answer
+}
+
+// Signatures checks a webhook's signature.
+type Signatures interface {
+	Verify(header http.Header, body []byte) error
+}
+
+// Part is a part of the server whose health /readyz tells.
+type Part struct {
+	Name  string
+	Check func(ctx context.Context) error
+}
+
+// Clock tells the time; tests set it.
+type Clock func() time.Time

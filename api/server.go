@@ -1,0 +1,195 @@
+package api
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/drydock/drydock/incident"
+	"github.com/drydock/drydock/playbook"
+)
+
+// Options are what a Server is made of. All fields are needed, but for those that say otherwise.
+type Options struct {
+	Intake     Intake
+	History    History
+	Orders     Orders
+	Incidents  Incidents
+	Carriers   Carriers
+	Signatures Signatures
+	Rules      *incident.Rules
+	// Policy says with which mode and deadline a run of a target starts.
+	Policy  func(playbook.Target) playbook.Policy
+	Tokens  Tokens
+	Parts   []Part
+	Metrics *prometheus.Registry
+	Log     *slog.Logger
+	Now     Clock
+	NewID   func() string // of a run: UUIDv7
+	// OneTimeCode, when not empty, logs its first user in on the dashboard with the token LoginToken.
+	OneTimeCode string
+	LoginToken  string
+	// SecureCookies is set when people reach the server through https.
+	SecureCookies bool
+	Version       string
+}
+
+// Server answers HTTP.
+type Server struct {
+	Options
+	log     *slog.Logger
+	tokens  Tokens
+	engine  *gin.Engine
+	metrics metrics
+	// inFlight bounds how many webhooks are read at one time.
+	inFlight chan struct{}
+	login    *oneTimeCode
+}
+
+const (
+	maxWebhookBody   = incident.MaxEventBytes
+	maxAPIBody       = 64 << 10
+	maxWebhooks      = 64
+	requestIDKey     = "request_id"
+	requestIDHeader  = "X-Request-Id"
+	webhookPath      = "/webhooks/pagerduty"
+	webhookQueueTime = 3 * time.Second // PagerDuty waits 5 s for an answer
+)
+
+// New returns a Server with all routes.
+func New(o Options) *Server {
+	s := &Server{
+		Options: o, log: o.Log, tokens: o.Tokens, metrics: newMetrics(o.Metrics, o.Version),
+		inFlight: make(chan struct{}, maxWebhooks), login: &oneTimeCode{code: o.OneTimeCode},
+	}
+	gin.SetMode(gin.ReleaseMode)
+	e := gin.New()
+	e.HandleMethodNotAllowed = true
+	e.ContextWithFallback = true
+	// Nobody's word about the client's address is taken; it is not used for anything either.
+	_ = e.SetTrustedProxies(nil)
+	e.Use(s.observe, s.recover, headers)
+	e.NoRoute(s.do(func(*gin.Context) error { return errNoRoute }))
+	e.NoMethod(s.do(func(*gin.Context) error { return errMethod }))
+	s.engine = e
+	s.routes()
+	return s
+}
+
+// ServeHTTP answers a request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.engine.ServeHTTP(w, r) }
+
+func (s *Server) routes() {
+	e := s.engine
+	e.POST(webhookPath, s.do(s.webhook))
+
+	v := e.Group("/api/v1", limitBody)
+	viewer, operator := s.require(Viewer), s.require(Operator)
+	v.GET("/events", viewer, s.do(s.events))
+	v.GET("/runs", viewer, s.do(s.runs))
+	v.GET("/runs/:id", viewer, s.do(s.run))
+	v.GET("/runs/:id/explain", viewer, s.do(s.explain))
+	v.POST("/runs/:id/retrigger", operator, s.do(s.retriggerRun))
+	v.POST("/runs/:id/cancel", operator, s.do(s.cancel))
+	v.POST("/incidents/:id/retrigger", operator, s.do(s.retriggerIncident))
+	v.GET("/carriers", viewer, s.do(s.carriers))
+	v.GET("/carriers/:carrier/daemonsets/:namespace/:name/diagnosis", viewer, s.do(s.diagnosis))
+	v.GET("/kill-switch", viewer, s.do(s.killSwitch))
+	v.PUT("/kill-switch", operator, s.do(s.setKillSwitch))
+
+	e.GET("/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
+	e.GET("/readyz", s.do(s.ready))
+	e.GET("/metrics", gin.WrapH(promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{})))
+	e.GET("/openapi.json", openAPI)
+	s.pages()
+}
+
+// observe gives the request an id, and counts the answer.
+func (s *Server) observe(c *gin.Context) {
+	id := c.GetHeader(requestIDHeader)
+	if !plain(id) {
+		id = randomID()
+	}
+	c.Set(requestIDKey, id)
+	c.Header(requestIDHeader, id)
+	began := s.Now()
+	c.Next()
+	route := c.FullPath()
+	if route == "" {
+		route = "none"
+	}
+	s.metrics.requests.WithLabelValues(route, fmt.Sprint(c.Writer.Status())).Inc()
+	s.metrics.duration.WithLabelValues(route).Observe(s.Now().Sub(began).Seconds())
+	s.log.LogAttrs(c.Request.Context(), slog.LevelDebug, "request", slog.String("method", c.Request.Method),
+		slog.String("route", route), slog.Int("status", c.Writer.Status()), slog.String("request_id", id))
+}
+
+// recover turns a panic into an answer, so that one bad request can not end the process that holds the carriers.
+func (s *Server) recover(c *gin.Context) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.log.LogAttrs(c.Request.Context(), slog.LevelError, "handler panicked", slog.Any("panic", r),
+				slog.String("path", c.Request.URL.Path), slog.String("stack", string(debug.Stack())))
+			s.fail(c, fmt.Errorf("panic: %v", r))
+		}
+	}()
+	c.Next()
+}
+
+func headers(c *gin.Context) {
+	h := c.Writer.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; "+
+		"form-action 'self'; frame-ancestors 'none'; base-uri 'none'")
+}
+
+func limitBody(c *gin.Context) {
+	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxAPIBody)
+}
+
+// plain reports whether a request id from outside is fit for logs.
+func plain(id string) bool {
+	if id == "" || len(id) > 64 {
+		return false
+	}
+	return !strings.ContainsFunc(id, func(r rune) bool {
+		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && r != '-' && r != '_'
+	})
+}
+
+func randomID() string {
+	b := make([]byte, 8)
+	_, _ = rand.Read(b) // it never fails; Go ends the program instead
+	return hex.EncodeToString(b)
+}
+
+// stamp is a time as the API shows it: RFC 3339, UTC, milliseconds.
+func stamp(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
+
+// stampOrNull is null for the zero time.
+func stampOrNull(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = stamp(t)
+	return &t
+}
+
+// orNull is null for the empty string.
+func orNull[S ~string](s S) *S {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

@@ -1,0 +1,28 @@
+// Keeps the page's main part fresh. Without it the pages are whole; with it they move.
+"use strict";
+const period = 2000;
+const live = document.getElementById("live");
+let busy = false;
+
+async function refresh() {
+  // Not while the reader is away, or is selecting text that would vanish.
+  if (busy || document.hidden || !document.getSelection().isCollapsed) return;
+  busy = true;
+  try {
+    const answer = await fetch(location.href, {credentials: "same-origin", redirect: "error"});
+    if (!answer.ok) throw new Error(answer.statusText);
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
+    const main = document.querySelector("main");
+    if (fresh && fresh.innerHTML !== main.innerHTML && !main.contains(document.activeElement)) {
+      main.replaceChildren(...fresh.childNodes);
+    }
+    live.textContent = "live";
+    live.className = "live";
+  } catch {
+    live.textContent = "reconnecting…";
+    live.className = "";
+  } finally {
+    busy = false;
+  }
+}
+setInterval(refresh, period);

@@ -1,0 +1,36 @@
+// Package web holds the dashboard's templates, style and script, embedded in the binary: the pages work offline and
+// load nothing from elsewhere.
+package web
+
+import (
+	"embed"
+	"fmt"
+	"html/template"
+	"io/fs"
+)
+
+//go:embed templates static
+var files embed.FS
+
+// Static are the files under /static: style, script and icon.
+func Static() fs.FS {
+	static, err := fs.Sub(files, "static")
+	if err != nil { // the name is a constant
+		panic(err)
+	}
+	return static
+}
+
+// Pages parses the templates; each page is the layout with the page's own main part. The error is a mistake in a template,
+// which a test finds.
+func Pages(funcs template.FuncMap) (map[string]*template.Template, error) {
+	pages := map[string]*template.Template{}
+	for _, name := range []string{"runs", "run", "login", "message"} {
+		t, err := template.New("layout.html").Funcs(funcs).ParseFS(files, "templates/layout.html", "templates/"+name+".html")
+		if err != nil {
+			return nil, fmt.Errorf("parse page %s: %w", name, err)
+		}
+		pages[name] = t
+	}
+	return pages, nil
+}

@@ -1,0 +1,187 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/drydock/drydock/incident"
+	"github.com/drydock/drydock/playbook"
+)
+
+// webhook takes one delivery of PagerDuty: stored durably, then answered with 202. PagerDuty drops what is answered with
+// any other 4xx and, after three in a row, switches the subscription off; so only the sender's own faults get one.
+// Our own are 503, which it repeats for up to 48 hours.
+func (s *Server) webhook(c *gin.Context) error {
+	release, err := s.enter(c)
+	if err != nil {
+		return err
+	}
+	defer release()
+	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, maxWebhookBody))
+	if err != nil {
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			return errTooLarge
+		}
+		return fmt.Errorf("%w: read webhook: %w", errNotJSON, err)
+	}
+	unsigned, err := s.authenticate(c.Request, body)
+	if err != nil {
+		return err
+	}
+	event, err := incident.ParseEvent(body)
+	switch {
+	case errors.Is(err, incident.ErrTooLarge):
+		return errTooLarge
+	case err != nil:
+		return withDetail(errNotJSON, err.Error())
+	case unsigned && event.Kind != incident.KindOrchestration:
+		// A bearer token stands in for the signature that Event Orchestration does not make, and for nothing else.
+		return errBadSignature
+	}
+	arrival := s.arrival(event, body)
+	arrival.WebhookID = c.GetHeader("X-Webhook-Id")
+	record, err := s.Intake.Accept(c.Request.Context(), arrival)
+	if err != nil {
+		// Whatever it was, it was ours: PagerDuty must send it again.
+		return fmt.Errorf("%w: store webhook: %w", ErrDatabase, err)
+	}
+	s.metrics.events.WithLabelValues(eventLabel(event), string(record.Outcome)).Inc()
+	s.log.InfoContext(c.Request.Context(), "webhook stored", "event", record.ID, "type", record.Type, "incident", record.Incident,
+		"outcome", record.Outcome, "reason", record.Reason, "run", record.Run, "duplicate", record.Duplicate)
+	c.JSON(http.StatusAccepted, newEventJSON(record))
+	return nil
+}
+
+// enter waits for one of the few places in which a webhook's body may be held in memory.
+func (s *Server) enter(c *gin.Context) (func(), error) {
+	ctx, cancel := context.WithTimeout(c.Request.Context(), webhookQueueTime)
+	defer cancel()
+	select {
+	case s.inFlight <- struct{}{}:
+		return func() { <-s.inFlight }, nil
+	case <-ctx.Done():
+		return nil, errBusy
+	}
+}
+
+// authenticate reports whether the body came without a signature but with an operator's token.
+func (s *Server) authenticate(r *http.Request, body []byte) (unsigned bool, err error) {
+	if token := bearer(r); token != "" && r.Header.Get("X-PagerDuty-Signature") == "" {
+		_, err := s.authorize(token, Operator)
+		return true, err
+	}
+	if err := s.Signatures.Verify(r.Header, body); err != nil {
+		s.metrics.badSignatures.Inc()
+		s.log.WarnContext(r.Context(), "webhook refused", "error", err, "subscription", r.Header.Get("X-Webhook-Subscription"))
+		return false, withDetail(errBadSignature, err.Error())
+	}
+	return false, nil
+}
+
+// arrival reads out of an event what the inbox must know: whether it asks for a run, and if not, why.
+func (s *Server) arrival(event incident.Event, body []byte) playbook.Arrival {
+	a := playbook.Arrival{
+		EventID: event.ID, Type: event.Type, IncidentID: event.IncidentID, OccurredAt: event.OccurredAt, Payload: body,
+	}
+	if a.OccurredAt.IsZero() {
+		a.OccurredAt = s.Now()
+	}
+	if a.Type == "" {
+		a.Type = string(event.Kind)
+	}
+	switch {
+	case event.Reason != "":
+		a.Reason = event.Reason
+	case event.IncidentID == "":
+		a.Reason = "event is not about an incident"
+	case event.Kind == incident.KindOrchestration:
+		// It names the incident and nothing else.
+		a.LookUp = true
+	case event.Type != incident.TypeTriggered && event.Type != incident.TypeReopened:
+		a.Reason = "event type " + event.Type + " starts no run"
+	default:
+		s.subject(event, &a)
+	}
+	return a
+}
+
+// subject reads the title of a triggered or reopened incident.
+func (s *Server) subject(event incident.Event, a *playbook.Arrival) {
+	in := event.Incident
+	m := s.Rules.Parse(in.Title)
+	switch {
+	case in.Title == "", m.NeedsDetails, m.Matched && m.Namespace == "":
+		a.LookUp = true
+		return
+	case !m.Matched:
+		a.Reason = m.Reason
+		return
+	}
+	target := playbook.Target{Carrier: m.Carrier, Namespace: m.Namespace, DaemonSet: m.DaemonSet}
+	if !s.knows(target.Carrier) {
+		a.Reason = "carrier " + target.Carrier + " is not configured"
+		return
+	}
+	start := s.start(target, playbook.TriggerWebhook)
+	start.Incident = playbook.RunIncident{ID: in.ID, Number: in.Number, Title: in.Title, URL: in.URL}
+	a.Start = &start
+}
+
+func (s *Server) knows(carrier string) bool {
+	for _, name := range s.Carriers.Names() {
+		if name == carrier {
+			return true
+		}
+	}
+	return false
+}
+
+// start is a start of a run by the target's policy.
+func (s *Server) start(t playbook.Target, trigger playbook.Trigger) playbook.Start {
+	p := s.Policy(t)
+	return playbook.Start{RunID: s.NewID(), Target: t, Trigger: trigger, Mode: p.Mode, Deadline: p.Timing.Deadline}
+}
+
+// eventJSON is an event as the API shows it.
+type eventJSON struct {
+	ID         string    `json:"id"`
+	Type       string    `json:"type"`
+	Incident   *string   `json:"incident"`
+	ReceivedAt time.Time `json:"received_at"`
+	Outcome    string    `json:"outcome"`
+	Reason     *string   `json:"reason"`
+	Run        *string   `json:"run"`
+}
+
+func newEventJSON(e playbook.EventRecord) eventJSON {
+	return eventJSON{
+		ID: e.ID, Type: e.Type, Incident: orNull(e.Incident), ReceivedAt: stamp(e.ReceivedAt), Outcome: string(e.Outcome),
+		Reason: orNull(e.Reason), Run: orNull(e.Run),
+	}
+}
+
+// events lists what came in, newest first.
+func (s *Server) events(c *gin.Context) error {
+	q := newQuery(c, "limit", "cursor")
+	limit, cursor := q.limit(), q.text("cursor")
+	if err := q.err(); err != nil {
+		return err
+	}
+	page, err := s.History.Events(c.Request.Context(), limit, cursor)
+	if err != nil {
+		return cursorField(err)
+	}
+	items := make([]eventJSON, 0, len(page.Events))
+	for _, e := range page.Events {
+		items = append(items, newEventJSON(e))
+	}
+	c.JSON(http.StatusOK, gin.H{"items": items, "next_cursor": orNull(page.Next)})
+	return nil
+}
