@@ -9,8 +9,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -307,19 +309,18 @@ func TestCallerGivesUp(t *testing.T) {
 
 func TestOneRequestAtATime(t *testing.T) {
 	t.Parallel()
-	var mu sync.Mutex
-	now, most := 0, 0
-	s := newStandIn(t, func(w http.ResponseWriter, r *http.Request) {
-		mu.Lock()
-		now++
-		most = max(most, now)
-		mu.Unlock()
-		answerWith(200, openIncident)(w, r)
-		mu.Lock()
-		now--
-		mu.Unlock()
-	})
+	s := newStandIn(t, answerWith(200, openIncident))
 	c, _ := newTestClient(t, s.server.URL)
+	var now, most atomic.Int64
+	do := c.sender.do
+	c.sender.do = func(r *http.Request) (*http.Response, error) {
+		most.Store(max(most.Load(), now.Add(1)))
+		defer now.Add(-1)
+		for range 100 {
+			runtime.Gosched() // an invitation to the others
+		}
+		return do(r)
+	}
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {
@@ -329,8 +330,8 @@ func TestOneRequestAtATime(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if most != 1 {
-		t.Errorf("%d requests at a time, want 1", most)
+	if most.Load() != 1 {
+		t.Errorf("%d requests at a time, want 1", most.Load())
 	}
 }
 

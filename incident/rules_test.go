@@ -37,6 +37,7 @@ func TestTitleRules(t *testing.T) {
 		{title: titleNode, want: Subject{"not_running_all", AlertNotRunningAll, "prod-dal10-carrier3", "node-exporter", "monitoring", "us-south"}},
 		{title: "a.b.c.not_running_all_agent_demonsets", want: Subject{"not_running_all", AlertNotRunningAll, "c", "agent", "", ""}},
 		{title: "#12: DS a/b MISSING ON edge7", reason: `rule title_rules[0]: daemonset "a/b" is not a DNS name`},
+		{title: "us/edge7/monitoring/\u212aube is gone", reason: "rule title_rules[1]: daemonset \"\u212aube\" is not a DNS name"},
 		{title: "us/edge7/a.b/x is gone", reason: `rule title_rules[1]: namespace "a.b" is not a DNS label`},
 		{title: "blumemix.k.prod-tok02-carrier1.not_running_all__demonsets.jp", reason: `rule title_rules[2]: daemonset "" is not a DNS name`},
 	}
