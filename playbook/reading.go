@@ -40,18 +40,23 @@ func (r Reading[T]) Asked() bool { return r.state != notAsked }
 // Why says why the reading is unknown; it is empty otherwise.
 func (r Reading[T]) Why() string { return r.why }
 
-type readingJSON[T any] struct {
-	Known   *T     `json:"known,omitempty"`
-	Unknown string `json:"unknown,omitempty"`
+// readingJSON keeps the value raw: a known nil list is written as {"known":null}, which is not the same as no value.
+type readingJSON struct {
+	Known   json.RawMessage `json:"known,omitempty"`
+	Unknown string          `json:"unknown,omitempty"`
 }
 
 // MarshalJSON writes {"known":...}, {"unknown":"why"} or null for what was not asked.
 func (r Reading[T]) MarshalJSON() ([]byte, error) {
 	switch r.state {
 	case known:
-		return json.Marshal(readingJSON[T]{Known: &r.value})
+		v, err := json.Marshal(r.value)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(readingJSON{Known: v})
 	case unknown:
-		return json.Marshal(readingJSON[T]{Unknown: r.why})
+		return json.Marshal(readingJSON{Unknown: orElse(r.why, "no reason given")})
 	case notAsked:
 	}
 	return []byte("null"), nil
@@ -63,14 +68,18 @@ func (r *Reading[T]) UnmarshalJSON(b []byte) error {
 	if string(b) == "null" {
 		return nil
 	}
-	var j readingJSON[T]
+	var j readingJSON
 	if err := json.Unmarshal(b, &j); err != nil {
 		return err
 	}
-	if j.Known != nil {
-		*r = Known(*j.Known)
+	if len(j.Known) == 0 {
+		*r = Unknown[T](j.Unknown)
 		return nil
 	}
-	*r = Unknown[T](j.Unknown)
+	var v T
+	if err := json.Unmarshal(j.Known, &v); err != nil {
+		return err
+	}
+	*r = Known(v)
 	return nil
 }

@@ -32,11 +32,10 @@ const (
 
 // Carrier is one cluster. It is safe for concurrent use.
 type Carrier struct {
-	name         string
-	installation string
-	version      string
-	reader       kubernetes.Interface
-	actor        kubernetes.Interface
+	name    string
+	version string
+	reader  kubernetes.Interface
+	actor   kubernetes.Interface
 }
 
 var _ playbook.Carrier = (*Carrier)(nil)
@@ -52,7 +51,7 @@ func newCarrier(e Entry, reader, actor *rest.Config, opts Options) (*Carrier, er
 			return nil, err
 		}
 	}
-	return &Carrier{name: e.Name, installation: opts.Installation, version: opts.Version, reader: reads, actor: acts}, nil
+	return &Carrier{name: e.Name, version: opts.Version, reader: reads, actor: acts}, nil
 }
 
 // Name is the carrier's in the configuration.

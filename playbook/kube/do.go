@@ -59,9 +59,9 @@ func (c *Carrier) cordon(ctx context.Context, run string, a playbook.Cordon) (pl
 	case node == nil || string(node.UID) != a.UID:
 		return superseded("the node is gone"), nil
 	}
-	if mark := markOf(node); mark != nil && mark.Run == a.Mark.Run && mark.Installation == c.installation && node.Spec.Unschedulable {
+	if mark := markOf(node); mark != nil && mark.Run == a.Mark.Run && node.Spec.Unschedulable {
 		return happened("it was cordoned by this run already"), nil
-	} else if mark != nil && mark.Installation != c.installation {
+	} else if mark != nil && mark.Installation != a.Mark.Installation {
 		return refused("the node bears the mark of another installation"), nil
 	}
 	// A cordon that is not ours belongs to somebody. Whoever adopted it would also take it away.
@@ -89,7 +89,7 @@ func (c *Carrier) uncordon(ctx context.Context, run string, generation int64, a 
 	}
 	mark := markOf(node)
 	switch {
-	case mark == nil || mark.Run != a.Run || mark.Installation != c.installation:
+	case mark == nil || mark.Run != a.Run:
 		return superseded("the cordon is not this run's"), nil
 	case generation > 0 && mark.Generation > generation:
 		return notHappened("a later worker of this run has taken the cordon over"), nil

@@ -54,10 +54,11 @@ func (l *looking) nodePods(ctx context.Context, name string) (playbook.NodePods,
 	for i := range candidates {
 		candidates[i].judgeDisruption()
 	}
-	slices.SortStableFunc(candidates, betterFirst)
+	slices.SortFunc(candidates, bestFirst)
 	if err := l.findRoom(ctx, name, candidates); err != nil {
 		return playbook.NodePods{}, err
 	}
+	slices.SortStableFunc(candidates, tellingFirst(l.look.Policy.DrainFrom))
 	for _, c := range candidates {
 		seen.Candidates = append(seen.Candidates, c.facts)
 	}
@@ -274,19 +275,41 @@ func (c *candidate) judgeDisruption() {
 	case f.Budgets > 1:
 		// The Eviction API answers 500 to that, for good (kubernetes.md 1.6).
 		c.stays("more than one budget selects it: the Eviction API refuses that")
-	case f.Budgets == 1 && f.Allowed < 1:
-		c.stays("its budget allows no disruption now")
 	case f.Budgets == 0 && f.OwnerReady < 2:
 		c.stays(fmt.Sprintf("%s has %d ready of %d and no budget: nothing would serve meanwhile", f.Owner, f.OwnerReady, f.OwnerWants))
 	}
 }
 
-// betterFirst orders candidates by how little it costs to move them, so that room elsewhere is given to those first.
-func betterFirst(a, b candidate) int {
+// bestFirst orders candidates as the core will pick victims, so that room elsewhere is given to those first.
+func bestFirst(a, b candidate) int {
 	return cmp.Or(
 		cmp.Compare(a.facts.Priority, b.facts.Priority),
+		cmp.Compare(slack(b.facts), slack(a.facts)),
 		cmp.Compare(b.facts.OwnerReady, a.facts.OwnerReady),
 		b.facts.CreatedAt.Compare(a.facts.CreatedAt),
 		strings.Compare(a.facts.Namespace+"/"+a.facts.Name, b.facts.Namespace+"/"+b.facts.Name),
 	)
+}
+
+// slack is how many more disruptions a pod's budget allows; a pod without one is between those that are blocked and those
+// that are free.
+func slack(c playbook.Candidate) int {
+	if c.Budgets == 0 {
+		return 1
+	}
+	return c.Allowed
+}
+
+// tellingFirst puts movable candidates first and those that we never drain last: people are shown the first reasons.
+func tellingFirst(drainFrom []string) func(a, b candidate) int {
+	rank := func(c candidate) int {
+		switch {
+		case c.facts.NotMovable == "":
+			return 0
+		case slices.Contains(drainFrom, c.facts.Namespace):
+			return 1
+		}
+		return 2
+	}
+	return func(a, b candidate) int { return cmp.Compare(rank(a), rank(b)) }
 }

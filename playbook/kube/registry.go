@@ -24,8 +24,6 @@ type Entry struct {
 
 // Options are the same for every carrier of a registry.
 type Options struct {
-	// Installation is who we are in cordon marks; another installation's marks are a stranger's.
-	Installation string
 	// Version goes into the User-Agent.
 	Version string
 	// ReadOnly makes every mutating request an error on this side of the wire, server-side dry runs and access reviews

@@ -101,7 +101,7 @@ func (c *Carrier) touchOnce(ctx context.Context, ref playbook.Ref, run string, g
 	if err != nil || node == nil || ref.UID != "" && string(node.UID) != ref.UID {
 		return false, err
 	}
-	if mark := markOf(node); mark != nil && mark.Run == run && mark.Installation == c.installation {
+	if mark := markOf(node); mark != nil && mark.Run == run {
 		mark.Generation = max(mark.Generation, generation)
 		text, err := json.Marshal(mark)
 		if err != nil {
