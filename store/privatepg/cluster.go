@@ -220,12 +220,14 @@ func (c cluster) serverArgs(socket string) []string {
 // environment of its own: a stray PGDATA must not matter, and Drydock's
 // secrets are not Postgres' business.
 func (c cluster) command(name string, args ...string) *exec.Cmd {
-	cmd := &exec.Cmd{
-		Path:        filepath.Join(c.bin.Dir, name),
-		Args:        append([]string{name}, args...),
+	// The binaries look for each other and for their files beside their own
+	// path, and that they take from their zeroth argument.
+	path := filepath.Join(c.bin.Dir, name)
+	return &exec.Cmd{
+		Path:        path,
+		Args:        append([]string{path}, args...),
 		Env:         []string{"PATH=" + os.Getenv("PATH"), "LD_LIBRARY_PATH=" + os.Getenv("LD_LIBRARY_PATH"), "LC_ALL=C", "TZ=UTC"},
 		Dir:         "/",
 		SysProcAttr: c.as.attr(),
 	}
-	return cmd
 }

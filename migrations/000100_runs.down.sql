@@ -1,0 +1,2 @@
+DROP TABLE run_incidents;
+DROP TABLE runs;

@@ -1,0 +1,181 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/drydock/drydock/playbook"
+)
+
+// The windows of the design's safety envelope.
+const (
+	sameDaemonSetWindow = 15 * time.Minute
+	breakerOpen         = time.Hour
+)
+
+// Facts implements playbook.Ledger.
+func (s *Store) Facts(ctx context.Context, _ playbook.Hold, r playbook.Run) (playbook.LedgerFacts, error) {
+	var f playbook.LedgerFacts
+	batch := &pgx.Batch{}
+	batch.Queue(`SELECT run FROM reservations WHERE scope = $1 AND key = $2 AND released_at IS NULL AND run <> $3`,
+		playbook.ScopeClaim, r.Target.Carrier, r.ID).QueryRow(optional(&f.ClaimHolder))
+	batch.Queue(`SELECT id FROM runs WHERE target = $1 AND id <> $2
+		AND state NOT IN ('queued', 'resolved', 'escalated', 'stood_down')`, r.Target.String(), r.ID).QueryRow(optional(&f.TargetHolder))
+	// Keys are a run, a carrier, "*", or begin with "<carrier>/"; "0" follows "/".
+	batch.Queue(`SELECT scope || ' ' || key, sum(amount) FROM reservations
+		WHERE (key = ANY($1) OR key >= $2 AND key < $3) AND released_at IS NULL AND expires_at > clock_timestamp()
+		GROUP BY scope, key`, []string{r.ID, r.Target.Carrier, "*"}, r.Target.Carrier+"/", r.Target.Carrier+"0").
+		Query(func(rows pgx.Rows) error { return scanUsed(rows, &f) })
+	batch.Queue(`SELECT DISTINCT carrier FROM runs
+		WHERE daemonset = $1 AND namespace = $2 AND started_at > clock_timestamp() - $3::interval`,
+		r.Target.DaemonSet, r.Target.Namespace, sameDaemonSetWindow).
+		Query(func(rows pgx.Rows) (err error) {
+			f.SameDaemonSet, err = pgx.CollectRows(rows, pgx.RowTo[string])
+			return err
+		})
+	batch.Queue(`SELECT cancelled_by, approved_hash, approved_by FROM runs WHERE id = $1`, r.ID).
+		QueryRow(func(row pgx.Row) error { return row.Scan(&f.Cancelled, &f.ApprovedHash, &f.ApprovedBy) })
+	batch.Queue(`SELECT daemonset FROM last_seen WHERE target = $1`, r.Target.String()).
+		QueryRow(func(row pgx.Row) error { return scanLastSeen(row, &f) })
+	if err := s.pool.SendBatch(ctx, batch).Close(); err != nil {
+		return f, fmt.Errorf("read the facts of run %s: %w", r.ID, err)
+	}
+	f.SameDaemonSet = sorted(append(f.SameDaemonSet, r.Target.Carrier))
+
+	var err error
+	if f.KillSwitch, err = s.killSwitch(ctx, s.pool, r.Target.Carrier); err != nil {
+		return f, err
+	}
+	f.BreakerUntil, f.Tries, err = s.Breaker(ctx, r.Target)
+	return f, err
+}
+
+// optional scans a row that need not exist.
+func optional(into *string) func(pgx.Row) error {
+	return func(row pgx.Row) error {
+		if err := row.Scan(into); !errors.Is(err, pgx.ErrNoRows) {
+			return err
+		}
+		return nil
+	}
+}
+
+func scanUsed(rows pgx.Rows, f *playbook.LedgerFacts) error {
+	var budget string
+	var amount int
+	_, err := pgx.ForEachRow(rows, []any{&budget, &amount}, func() error {
+		if f.Used == nil {
+			f.Used = map[string]int{}
+		}
+		f.Used[budget] = amount
+		return nil
+	})
+	return err
+}
+
+func scanLastSeen(row pgx.Row, f *playbook.LedgerFacts) error {
+	var body []byte
+	err := row.Scan(&body)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	f.LastSeen = &playbook.DaemonSet{}
+	return json.Unmarshal(body, f.LastSeen)
+}
+
+// Breaker reads whether the target's breaker is open: its last IneffectiveRuns runs that changed anything or resolved it all
+// changed something and none resolved it. A run that neither changed nor resolved anything says nothing about repairs. The
+// time is when it closes again, an hour after the last of them, zero when it is closed; tries describes them, newest first.
+func (s *Store) Breaker(ctx context.Context, target playbook.Target) (until time.Time, tries []string, err error) {
+	rows, err := s.pool.Query(ctx, `SELECT id, outcome, finding, why, finished_at, clock_timestamp() FROM runs r
+		WHERE target = $1 AND state IN ('resolved', 'escalated', 'stood_down') AND (outcome = 'resolved'
+			OR EXISTS (SELECT FROM intents i WHERE i.run = r.id AND i.change AND i.result IN ('', 'happened')))
+		ORDER BY finished_at DESC LIMIT $2`, target.String(), s.opts.IneffectiveRuns)
+	if err != nil {
+		return time.Time{}, nil, fmt.Errorf("read the breaker of %s: %w", target, err)
+	}
+	var id, outcome, finding, why string
+	var finished, now time.Time
+	_, err = pgx.ForEachRow(rows, []any{&id, &outcome, &finding, &why, &finished, &now}, func() error {
+		if until.IsZero() {
+			until = finished.Add(breakerOpen).UTC()
+		}
+		if outcome != string(playbook.OutcomeResolved) {
+			tries = append(tries, fmt.Sprintf("run %s at %s: %s (%s): %s", id, finished.UTC().Format(time.RFC3339), outcome, finding, why))
+		}
+		return nil
+	})
+	if err != nil {
+		return time.Time{}, nil, fmt.Errorf("read the breaker of %s: %w", target, err)
+	}
+	if len(tries) < s.opts.IneffectiveRuns || !until.After(now) {
+		return time.Time{}, nil, nil
+	}
+	return until, tries, nil
+}
+
+// KillSwitch is one that is engaged: everywhere when Carrier is empty.
+type KillSwitch struct {
+	Carrier string
+	Reason  string
+	By      string
+	Since   time.Time
+}
+
+// killSwitch is the reason why no change may be made on a carrier, or empty.
+func (s *Store) killSwitch(ctx context.Context, q querier, carrier string) (string, error) {
+	if why := s.opts.FileSwitch(carrier); why != "" {
+		return why, nil
+	}
+	var reason string
+	err := q.QueryRow(ctx, `SELECT reason FROM kill_switches WHERE carrier IN ('', $1) ORDER BY carrier LIMIT 1`, carrier).Scan(&reason)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the kill switch: %w", err)
+	}
+	return cmp.Or(reason, "engaged without a reason"), nil
+}
+
+// KillSwitches lists the switches that are engaged in the database, the global one first.
+func (s *Store) KillSwitches(ctx context.Context) ([]KillSwitch, error) {
+	rows, err := s.pool.Query(ctx, `SELECT carrier, reason, by, since FROM kill_switches ORDER BY carrier`)
+	if err != nil {
+		return nil, fmt.Errorf("list kill switches: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[KillSwitch])
+	if err != nil {
+		return nil, fmt.Errorf("list kill switches: %w", err)
+	}
+	return slices.Clip(list), nil
+}
+
+// EngageKillSwitch stops new changes: no commit that begins after it returns promises one, and no call of one that is
+// promised already begins. One that is engaged already keeps its time and takes the new reason.
+func (s *Store) EngageKillSwitch(ctx context.Context, k KillSwitch) error {
+	_, err := s.pool.Exec(ctx, `INSERT INTO kill_switches (carrier, reason, by, since) VALUES ($1, $2, $3, clock_timestamp())
+		ON CONFLICT (carrier) DO UPDATE SET reason = excluded.reason, by = excluded.by`, k.Carrier, storable(k.Reason), storable(k.By))
+	if err != nil {
+		return fmt.Errorf("engage the kill switch: %w", err)
+	}
+	return nil
+}
+
+// ReleaseKillSwitch lets changes be made again; it is no error when the switch was not engaged.
+func (s *Store) ReleaseKillSwitch(ctx context.Context, carrier string) error {
+	if _, err := s.pool.Exec(ctx, `DELETE FROM kill_switches WHERE carrier = $1`, carrier); err != nil {
+		return fmt.Errorf("release the kill switch: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,281 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/drydock/drydock/playbook"
+)
+
+const (
+	defaultPage = 50
+	maxPage     = 200
+)
+
+func pageSize(limit int) int {
+	if limit <= 0 {
+		return defaultPage
+	}
+	return min(limit, maxPage)
+}
+
+// query builds one statement. A statement is made for each set of filters: one that fits all sets ("$1 IS NULL OR ...") can
+// use no index.
+type query struct {
+	conditions []string
+	args       []any
+}
+
+// where adds a condition; each $ in it stands for the next argument.
+func (q *query) where(condition string, args ...any) {
+	for _, arg := range args {
+		q.args = append(q.args, arg)
+		condition = strings.Replace(condition, "$", "\x00"+strconv.Itoa(len(q.args)), 1)
+	}
+	q.conditions = append(q.conditions, strings.ReplaceAll(condition, "\x00", "$"))
+}
+
+// sql is the statement: select, the conditions, and the rest.
+func (q *query) sql(from, rest string) string {
+	if len(q.conditions) == 0 {
+		return from + " " + rest
+	}
+	return from + " WHERE " + strings.Join(q.conditions, " AND ") + " " + rest
+}
+
+// Runs lists runs, newest first, without ticks and intents. A limit of 0 is 50, and 200 is the most. The error is
+// *BadCursorError or ErrTooSlow where it is one of those.
+func (s *Store) Runs(ctx context.Context, f playbook.RunFilter) (playbook.RunPage, error) {
+	limit := pageSize(f.Limit)
+	hash := filterHash("runs", f.Carrier, f.DaemonSet, f.Namespace, f.State, f.Finding, f.Outcome, f.Incident, f.Trigger,
+		f.Since.UnixMicro(), f.Until.UnixMicro())
+	after, err := parseCursor(f.Cursor, hash)
+	if err != nil {
+		return playbook.RunPage{}, fmt.Errorf("list runs: %w", err)
+	}
+	q := runQuery(f, after)
+	var page playbook.RunPage
+	err = s.history(ctx, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, q.sql(`SELECT `+runColumns+` FROM runs r`,
+			`ORDER BY r.started_at DESC, r.id DESC LIMIT `+strconv.Itoa(limit+1)), q.args...)
+		if err != nil {
+			return err
+		}
+		if page.Runs, err = pgx.CollectRows(rows, scanRun); err != nil {
+			return err
+		}
+		if len(page.Runs) > limit {
+			page.Runs = page.Runs[:limit]
+			last := page.Runs[limit-1]
+			page.Next = cursor{At: last.StartedAt, ID: last.ID, Filter: hash}.String()
+		}
+		return addIncidents(ctx, tx, page.Runs)
+	})
+	if err != nil {
+		return playbook.RunPage{}, fmt.Errorf("list runs: %w", err)
+	}
+	return page, nil
+}
+
+func runQuery(f playbook.RunFilter, after cursor) *query {
+	q := &query{}
+	equals := func(column, value string) {
+		if value != "" {
+			q.where(column+" = $", storable(value))
+		}
+	}
+	equals("r.carrier", f.Carrier)
+	equals("r.daemonset", f.DaemonSet)
+	equals("r.namespace", f.Namespace)
+	equals("r.finding", string(f.Finding))
+	// An outcome and the end state of its name go together, so that one set of indexes serves both.
+	for _, state := range []playbook.State{f.State, f.Outcome.State()} {
+		equals("r.state", string(state))
+		if state != "" && state != playbook.StateResolved {
+			q.where("r.state <> 'resolved'") // literally, for the partial indexes
+		}
+	}
+	equals("r.trigger", string(f.Trigger))
+	if f.Trigger != "" && f.Trigger != playbook.TriggerWebhook {
+		q.where("r.trigger <> 'webhook'")
+	}
+	if f.Incident != "" {
+		q.where("r.id IN (SELECT run FROM run_incidents WHERE incident = $)", storable(f.Incident))
+	}
+	if !f.Since.IsZero() {
+		q.where("r.started_at >= $", f.Since)
+	}
+	if !f.Until.IsZero() {
+		q.where("r.started_at < $", f.Until)
+	}
+	if after.ID != "" {
+		q.where("(r.started_at, r.id) < ($, $)", after.At, after.ID)
+	}
+	return q
+}
+
+func addIncidents(ctx context.Context, tx pgx.Tx, runs []playbook.Run) error {
+	at := make(map[string]int, len(runs))
+	ids := make([]string, 0, len(runs))
+	for i, r := range runs {
+		at[r.ID], ids = i, append(ids, r.ID)
+	}
+	rows, err := tx.Query(ctx, `SELECT `+incidentColumns+` FROM run_incidents WHERE run = ANY($1) ORDER BY joined_at, incident`, ids)
+	if err != nil {
+		return err
+	}
+	incidents, err := pgx.CollectRows(rows, scanIncident)
+	for _, in := range incidents {
+		r := &runs[at[in.run]]
+		r.Incidents = append(r.Incidents, in.RunIncident)
+	}
+	return err
+}
+
+// history runs a read in a transaction of its own with the statement timeout, which Postgres keeps: a page that nobody waits
+// for any more must not keep the database busy.
+func (s *Store) history(ctx context.Context, fn func(pgx.Tx) error) error {
+	err := pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `SELECT set_config('statement_timeout', $1, true)`,
+			strconv.FormatInt(max(1, s.opts.HistoryTimeout.Milliseconds()), 10)); err != nil {
+			return err
+		}
+		return fn(tx)
+	})
+	if sqlstate(err) == pgerrcode.QueryCanceled {
+		return fmt.Errorf("%w: over %s", ErrTooSlow, s.opts.HistoryTimeout)
+	}
+	return err
+}
+
+// Run reads one run with everything that is known of it. The error is playbook.ErrNoRun when there is none.
+func (s *Store) Run(ctx context.Context, id string) (playbook.StoredRun, error) {
+	var run playbook.StoredRun
+	err := s.history(ctx, func(tx pgx.Tx) (err error) {
+		if run.Run, err = loadRun(ctx, tx, storable(id)); err != nil {
+			return err
+		}
+		run.Ticks, err = readTicks(ctx, tx, run.ID, 0)
+		return err
+	})
+	if err != nil {
+		return playbook.StoredRun{}, fmt.Errorf("read run %s: %w", id, err)
+	}
+	return run, nil
+}
+
+// Ticks reads the ticks of a run that came after a number, oldest first: for those who follow a run.
+func (s *Store) Ticks(ctx context.Context, run string, after int) ([]playbook.StoredTick, error) {
+	var ticks []playbook.StoredTick
+	err := s.history(ctx, func(tx pgx.Tx) (err error) {
+		ticks, err = readTicks(ctx, tx, storable(run), after)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read ticks of run %s: %w", run, err)
+	}
+	return ticks, nil
+}
+
+func readTicks(ctx context.Context, q querier, run string, after int) ([]playbook.StoredTick, error) {
+	rows, err := q.Query(ctx, `SELECT t.seq, t.at, t.from_state, t.to_state, t.finding, t.confirmed, t.why, t.policy, t.policy_hash,
+			t.before, o.body, t.observed_at, t.diagnosis, t.plan
+		FROM ticks t JOIN observations o ON o.hash = t.observation WHERE t.run = $1 AND t.seq > $2 ORDER BY t.seq`, run, after)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, scanTick)
+}
+
+func scanTick(row pgx.CollectableRow) (playbook.StoredTick, error) {
+	var t playbook.StoredTick
+	var policy, before, observation, diagnosis, plan []byte
+	var observedAt time.Time
+	err := row.Scan(&t.Seq, &t.At, &t.From, &t.To, &t.Finding, &t.Confirmed, &t.Why, &policy, &t.PolicyHash, &before, &observation,
+		&observedAt, &diagnosis, &plan)
+	if err != nil {
+		return t, err
+	}
+	for _, doc := range []struct {
+		body []byte
+		into any
+	}{{policy, &t.Policy}, {before, &t.Before}, {observation, &t.Observation}, {diagnosis, &t.Diagnosis}} {
+		if err := json.Unmarshal(doc.body, doc.into); err != nil {
+			return t, fmt.Errorf("decode tick %d: %w", t.Seq, err)
+		}
+	}
+	t.At, t.Observation.At = t.At.UTC(), observedAt.UTC()
+	t.Plan, err = decodeActions(plan)
+	return t, err
+}
+
+// EventPage is one page of events, newest first. Next is empty on the last page.
+type EventPage struct {
+	Events []playbook.EventRecord
+	Next   string
+}
+
+const eventColumns = `id, type, incident, received_at, outcome, reason, run`
+
+func eventFields(r *playbook.EventRecord) []any {
+	return []any{&r.ID, &r.Type, &r.Incident, &r.ReceivedAt, &r.Outcome, &r.Reason, &r.Run}
+}
+
+// Events lists what came in, newest first. A limit of 0 is 50, and 200 is the most.
+func (s *Store) Events(ctx context.Context, limit int, after string) (EventPage, error) {
+	limit = pageSize(limit)
+	hash := filterHash("events")
+	from, err := parseCursor(after, hash)
+	if err != nil {
+		return EventPage{}, fmt.Errorf("list events: %w", err)
+	}
+	q := &query{}
+	if from.ID != "" {
+		q.where("(received_at, id) < ($, $)", from.At, from.ID)
+	}
+	var page EventPage
+	err = s.history(ctx, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, q.sql(`SELECT `+eventColumns+` FROM events`,
+			`ORDER BY received_at DESC, id DESC LIMIT `+strconv.Itoa(limit+1)), q.args...)
+		if err != nil {
+			return err
+		}
+		page.Events, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (playbook.EventRecord, error) {
+			var r playbook.EventRecord
+			err := row.Scan(eventFields(&r)...)
+			r.ReceivedAt = r.ReceivedAt.UTC()
+			return r, err
+		})
+		return err
+	})
+	if err != nil {
+		return EventPage{}, fmt.Errorf("list events: %w", err)
+	}
+	if len(page.Events) > limit {
+		page.Events = page.Events[:limit]
+		last := page.Events[limit-1]
+		page.Next = cursor{At: last.ReceivedAt, ID: last.ID, Filter: hash}.String()
+	}
+	return page, nil
+}
+
+// Payload is the body of an event, as it came.
+func (s *Store) Payload(ctx context.Context, event string) ([]byte, error) {
+	var body []byte
+	err := s.pool.QueryRow(ctx, `SELECT payload FROM events WHERE id = $1`, storable(event)).Scan(&body)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, fmt.Errorf("read payload of event %s: %w", event, ErrNoEvent)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read payload of event %s: %w", event, err)
+	}
+	return body, nil
+}

@@ -1,0 +1,117 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	sweepLeasesEvery = 500 * time.Millisecond
+	sweepRunsEvery   = 5 * time.Second
+	// sweepAfter is how late a tick may be before it is made again: its job was lost, or its worker died before the lease.
+	sweepAfter = 10 * time.Second
+)
+
+// sweep finds what died, on every replica, until ctx ends. Row locks share the work out.
+func (s *Store) sweep(ctx context.Context) {
+	leases, runs := time.NewTicker(sweepLeasesEvery), time.NewTicker(sweepRunsEvery)
+	defer leases.Stop()
+	defer runs.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return
+		case <-leases.C:
+			err = s.SweepLeases(ctx)
+		case <-runs.C:
+			err = s.SweepRuns(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "sweep did not complete", "error", err)
+		}
+	}
+}
+
+// SweepLeases frees the leases of dead holders and ticks their runs at once. Work calls it.
+func (s *Store) SweepLeases(ctx context.Context) error {
+	for {
+		// One lease at a time: a tick's transaction locks its lease before its run, and so must this one.
+		var run string
+		err := s.inTx(ctx, func(tx pgx.Tx) error {
+			rows, err := tx.Query(ctx, `UPDATE leases l SET generation = generation + 1, expires_at = '-infinity', run = '', node = ''
+				FROM (SELECT target, run FROM leases WHERE run <> '' AND expires_at <= clock_timestamp()
+					LIMIT 1 FOR UPDATE SKIP LOCKED) dead
+				WHERE l.target = dead.target RETURNING dead.run`)
+			if err != nil {
+				return err
+			}
+			runs, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			if err != nil || len(runs) == 0 {
+				return err
+			}
+			run = runs[0]
+			return s.wake(ctx, tx, `id = $1`, run)
+		})
+		if err != nil {
+			return fmt.Errorf("sweep expired leases: %w", err)
+		}
+		if run == "" {
+			return nil
+		}
+		s.log.InfoContext(ctx, "lease of a dead holder was freed", "run", run)
+	}
+}
+
+// SweepRuns makes the tick again of every run that nobody ticks though it is due. Work calls it. The tick keeps its number: if
+// the first job was merely slow, the second to run is stale, and a busy queue is not reordered.
+func (s *Store) SweepRuns(ctx context.Context) error {
+	err := s.inTx(ctx, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, `UPDATE runs SET swept_at = clock_timestamp() WHERE id IN (
+				SELECT id FROM runs r WHERE state NOT IN ('resolved', 'escalated', 'stood_down')
+					AND wake_at < clock_timestamp() - $1::interval
+					AND (swept_at IS NULL OR swept_at < clock_timestamp() - $1::interval)
+					AND NOT EXISTS (SELECT FROM leases l WHERE l.target = r.target AND l.expires_at > clock_timestamp())
+				ORDER BY id LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED)
+			RETURNING id, tick_seq`, sweepAfter)
+		if err != nil {
+			return err
+		}
+		ticks, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Tick])
+		if err != nil {
+			return err
+		}
+		return s.insertTicks(ctx, tx, ticks)
+	})
+	if err != nil {
+		return fmt.Errorf("sweep overdue runs: %w", err)
+	}
+	return nil
+}
+
+// OverdueRuns lists the runs whose next tick is that late: for the janitor.
+func (s *Store) OverdueRuns(ctx context.Context, late time.Duration) ([]string, error) {
+	return s.ids(ctx, "list overdue runs", `SELECT id FROM runs WHERE state NOT IN ('resolved', 'escalated', 'stood_down')
+		AND wake_at < clock_timestamp() - $1::interval ORDER BY wake_at`, late)
+}
+
+// OwedOfEndedRuns lists the ended runs that still owe an undo: for the janitor.
+func (s *Store) OwedOfEndedRuns(ctx context.Context) ([]string, error) {
+	return s.ids(ctx, "list what ended runs owe", `SELECT DISTINCT o.run FROM obligations o JOIN runs r ON r.id = o.run
+		WHERE o.discharged_at IS NULL AND r.state IN ('resolved', 'escalated', 'stood_down') ORDER BY o.run`)
+}
+
+func (s *Store) ids(ctx context.Context, what, sql string, args ...any) ([]string, error) {
+	rows, err := s.pool.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	return ids, nil
+}
