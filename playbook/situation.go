@@ -179,6 +179,8 @@ func (s *situation) tooManyMissing() string {
 // refusal says why no new change may be made at all, or nothing.
 func (s *situation) refusal() string {
 	switch {
+	case s.r.Mode == ModeObserve:
+		return "the carrier's mode is observe"
 	case !s.ledgerKnown:
 		return ""
 	case s.now.Before(s.ledger.BreakerUntil):

@@ -85,6 +85,7 @@ func (c *Carrier) sync(s *DaemonSet) {
 	c.adopt(s)
 	outdated, unavailable := c.coverNodes(s)
 	if !s.Spec.OnDelete && len(outdated) > 0 && unavailable == 0 {
+		c.outdated = append(c.outdated, outdated[0].uid)
 		c.terminate(outdated[0]) // maxUnavailable is 1
 	}
 	c.report(s)

@@ -19,6 +19,7 @@ const (
 	ourAnnotations        = "drydock."
 	nudgedKey             = ourAnnotations + "nudged"
 	touchedKey            = ourAnnotations + "touched"
+	helmKey               = "meta.helm.sh/release-name"
 	orphanFinalizer       = "orphan"
 )
 
@@ -40,8 +41,6 @@ type DaemonSet struct {
 	status             daemonStatus
 	// forgotten are nodes that the controller has lost sight of, until the DaemonSet is created again.
 	forgotten map[string]bool
-	// edits are what people changed: Drydock must never lose one.
-	edits map[string]string
 }
 
 // DaemonSetSpec is what matters of a DaemonSet's spec here.
@@ -71,7 +70,8 @@ func (c *Carrier) AddSet(s DaemonSet) *DaemonSet {
 	}
 	s.Spec.Image = cmp.Or(s.Spec.Image, s.Name+":1")
 	s.version, s.generation, s.createdAt = c.bump(), 1, c.clock.Now()
-	s.forgotten, s.edits = map[string]bool{}, map[string]string{}
+	s.forgotten = map[string]bool{}
+	delete(c.removed, s.Namespace+"/"+s.Name)
 	c.sets = append(c.sets, &s)
 	slices.SortFunc(c.sets, func(a, b *DaemonSet) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
@@ -84,10 +84,30 @@ func (c *Carrier) AddSet(s DaemonSet) *DaemonSet {
 // HumanEdit changes an annotation of a DaemonSet.
 func (c *Carrier) HumanEdit(namespace, name, key, value string) {
 	if s := c.Set(namespace, name); s != nil {
-		s.Annotations[key], s.edits[key] = value, value
+		s.Annotations[key] = value
 		s.version = c.bump()
+		c.edited(s, key, value)
 	}
 }
+
+// edited remembers what a person changed: Drydock must never lose it.
+func (c *Carrier) edited(s *DaemonSet, key, value string) {
+	of := s.Namespace + "/" + s.Name
+	if c.edits[of] == nil {
+		c.edits[of] = map[string]string{}
+	}
+	c.edits[of][key] = value
+}
+
+// edited reads what a person may have changed: the image, or an annotation.
+func (s *DaemonSet) edited(key string) string {
+	if key == imageEdit {
+		return s.Spec.Image
+	}
+	return s.Annotations[key]
+}
+
+const imageEdit = "the image"
 
 // HumanUpdate changes the image: a new template, which a RollingUpdate DaemonSet rolls out node by node.
 func (c *Carrier) HumanUpdate(namespace, name, image string) {
@@ -103,12 +123,15 @@ func (c *Carrier) HumanUpdate(namespace, name, image string) {
 	s.Annotations[templateGenerationKey] = strconv.Itoa(generation + 1)
 	s.generation++
 	s.version = c.bump()
+	c.edited(s, imageEdit, image)
 	c.wake()
 }
 
 // HumanDelete deletes a DaemonSet with its pods (kubectl's default).
 func (c *Carrier) HumanDelete(namespace, name string) {
 	if s := c.Set(namespace, name); s != nil {
+		c.removed[namespace+"/"+name] = true
+		delete(c.edits, namespace+"/"+name)
 		c.remove(s)
 	}
 }

@@ -73,7 +73,7 @@ func (c *Carrier) readSet(s *DaemonSet) playbook.DaemonSet {
 		Current: s.status.current, Ready: s.status.ready, Updated: s.status.updated, Available: s.status.available,
 		Misscheduled: s.status.misscheduled, SpecHash: Checksum(s.manifest()), NudgedByRun: s.Annotations[nudgedKey],
 	}
-	if release := s.Annotations["meta.helm.sh/release-name"]; release != "" {
+	if release := s.Annotations[helmKey]; release != "" {
 		d.GitOps = "Helm release " + release
 	}
 	for k, v := range s.Spec.NodeSelector {
