@@ -33,7 +33,7 @@ func (c *Cluster) newProcesses(kubebox string) map[string]*process {
 		Etcd:              c.etcdFlags(),
 		APIServer:         c.apiServerFlags(),
 		ControllerManager: c.controllerManagerFlags(),
-		Scheduler:         {"--config=" + c.file("scheduler.yaml")},
+		Scheduler:         c.schedulerFlags(),
 		Kwok:              c.kwokFlags(),
 	}
 	processes := map[string]*process{}
@@ -127,6 +127,17 @@ func (c *Cluster) kwokFlags() []string {
 		"--node-port=" + strconv.Itoa(c.ports.kwok),
 		"--tls-cert-file=" + c.file("kubelet.crt"),
 		"--tls-private-key-file=" + c.file("kubelet.key"),
+	}
+}
+
+func (c *Cluster) schedulerFlags() []string {
+	kubeconfig := c.file(fileName(schedulerUser) + ".kubeconfig")
+	return []string{
+		"--config=" + c.file("scheduler.yaml"),
+		"--authentication-kubeconfig=" + kubeconfig,
+		"--authorization-kubeconfig=" + kubeconfig,
+		"--bind-address=127.0.0.1",
+		"--secure-port=" + strconv.Itoa(c.ports.scheduler),
 	}
 }
 

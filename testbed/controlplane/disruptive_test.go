@@ -1,0 +1,228 @@
+package controlplane_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/drydock/drydock/testbed/await"
+	"github.com/drydock/drydock/testbed/controlplane"
+	"github.com/drydock/drydock/testbed/fault"
+)
+
+// The tests of this file change the number of nodes that a daemon pod can run on, or
+// stop what all nodes share. They are not parallel, so they have the cluster to
+// themselves: the parallel tests go on after them.
+
+func evict(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod) error {
+	return client.PolicyV1().Evictions(pod.Namespace).Evict(ctx, &policyv1.Eviction{
+		ObjectMeta:    metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name},
+		DeleteOptions: &metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(pod.UID))},
+	})
+}
+
+func TestFullNode(t *testing.T) {
+	ctx, client := setup(t)
+	run(t, ctx, fault.Agent{Namespace: "full", Name: "node-exporter"})
+	full := node(2)
+	names, err := fault.FillNode(ctx, client, fault.Full{
+		Node:     full,
+		Displace: []types.NamespacedName{{Namespace: "full", Name: "node-exporter"}},
+		With:     fault.Workload{Namespace: "kubx-masters", Replicas: 3, MinAvailable: new(1)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cleanup(t, func(ctx context.Context) error {
+		var all error
+		for _, name := range names {
+			all = errors.Join(all, fault.DeleteWorkload(ctx, client, "kubx-masters", name))
+		}
+		return all
+	})
+	waitCounts(t, ctx, "full", "node-exporter", counts{Desired: nodes, Current: nodes, Updated: nodes, Ready: nodes - 1, Available: nodes - 1, Unavailable: 1})
+	pods, err := fault.PodsOn(ctx, client, full)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(pods) != 31 {
+		t.Errorf("node %s has %d pods, want 31", full, len(pods))
+	}
+
+	// An evicted master comes up on another node, and the daemon pod in its place.
+	if err := fault.Cordon(ctx, client, full, true); err != nil {
+		t.Fatal(err)
+	}
+	victim, err := client.CoreV1().Pods("kubx-masters").List(ctx, metav1.ListOptions{LabelSelector: "app=" + names[0]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(victim.Items) != 3 {
+		t.Fatalf("workload %s has %d pods, want 3", names[0], len(victim.Items))
+	}
+	if err := evict(ctx, client, &victim.Items[0]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fault.WaitDaemonSetReady(ctx, client, "full", "node-exporter"); err != nil {
+		t.Fatal(err)
+	}
+	if err := fault.WaitWorkload(ctx, client, "kubx-masters", names[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := fault.Cordon(ctx, client, full, false); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestNodeNotReady(t *testing.T) {
+	ctx, client := setup(t)
+	run(t, ctx, fault.Agent{Namespace: "notready", Name: "agent"})
+	if err := fault.SetNotReady(ctx, client, node(1), true); err != nil {
+		t.Fatal(err)
+	}
+	pod := daemonPod(t, ctx, "notready", "agent", node(1))
+	if pod.Status.Phase != corev1.PodRunning {
+		t.Errorf("the pod on a NotReady node is %s, want Running", pod.Status.Phase)
+	}
+	if err := fault.SetNotReady(ctx, client, node(1), false); err != nil {
+		t.Fatal(err)
+	}
+	waitCounts(t, ctx, "notready", "agent", counts{Desired: nodes, Current: nodes, Updated: nodes, Ready: nodes, Available: nodes})
+}
+
+func TestNodeDeadAndBack(t *testing.T) {
+	ctx, client := setup(t)
+	run(t, ctx, fault.Agent{Namespace: "dead", Name: "agent"})
+	if err := fault.KillNode(ctx, client, node(1)); err != nil {
+		t.Fatal(err)
+	}
+	// A dead node lowers desired and counts as misscheduled, once the controller
+	// looks at the DaemonSet. A taint alone does not make it look (syncNodeUpdate
+	// of Kubernetes v1.37.2), only the pod's becoming unready does: what it saw
+	// of the taint then, it keeps saying.
+	noticed := counts{Desired: nodes - 1, Current: nodes - 1, Updated: nodes - 1, Ready: nodes - 1, Available: nodes - 1, Misscheduled: 1}
+	stale := counts{Desired: nodes, Current: nodes, Updated: nodes, Ready: nodes - 1, Available: nodes - 1, Unavailable: 1}
+	_, err := fault.WaitDaemonSet(ctx, client, "dead", "agent", "to be ready on one node less", func(set *appsv1.DaemonSet) error {
+		if got := countsOf(set); got != noticed && got != stale {
+			return fmt.Errorf("it is %+v", got)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if err := fault.ReviveNode(ctx, client, node(1)); err != nil {
+		t.Fatal(err)
+	}
+	waitCounts(t, ctx, "dead", "agent", counts{Desired: nodes, Current: nodes, Updated: nodes, Ready: nodes, Available: nodes})
+}
+
+func TestForbiddenControllerRevisions(t *testing.T) {
+	ctx, client := setup(t)
+	run(t, ctx, fault.Agent{Namespace: "forbidden", Name: "old"})
+	restore, err := fault.ForbidControllerRevisions(ctx, client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fault.CreateDaemonSet(ctx, client, fault.Agent{Namespace: "forbidden", Name: "new"}); err != nil {
+		t.Fatal(err)
+	}
+	mirror := controlplane.ControllerManager + "-prod-dal10-carrier3-master-01"
+	err = await.Until(ctx, "the controller manager's log to name the DaemonSet", func(ctx context.Context) error {
+		log, err := client.CoreV1().Pods(metav1.NamespaceSystem).GetLogs(mirror, &corev1.PodLogOptions{}).DoRaw(ctx)
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(string(log)) {
+			if strings.Contains(line, "forbidden/new failed with : failed to construct revisions of DaemonSet: controllerrevisions.apps") && strings.Contains(line, "is forbidden") {
+				return nil
+			}
+		}
+		return fmt.Errorf("%d bytes without it", len(log))
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	set, err := client.AppsV1().DaemonSets("forbidden").Get(ctx, "new", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if set.Status.ObservedGeneration != 0 || countsOf(set) != (counts{}) {
+		t.Errorf("status is %+v, want none at all", set.Status)
+	}
+	if err := restore(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fault.WaitDaemonSetReady(ctx, client, "forbidden", "new"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestControllerManagerDownAndUp(t *testing.T) {
+	ctx, client := setup(t)
+	run(t, ctx, fault.Agent{Namespace: "restart", Name: "agent"})
+	before := leader(t, ctx)
+	if err := cluster.KillComponent(controlplane.ControllerManager); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fault.CreateDaemonSet(ctx, client, fault.Agent{Namespace: "restart", Name: "late"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := cluster.StartComponent(controlplane.ControllerManager); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fault.WaitDaemonSet(ctx, client, "restart", "late", "to be seen", func(set *appsv1.DaemonSet) error {
+		if set.Status.ObservedGeneration == 0 {
+			return errors.New("it is not")
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if after := leader(t, ctx); *after.Spec.HolderIdentity == *before.Spec.HolderIdentity {
+		t.Errorf("the leader is still %s", *after.Spec.HolderIdentity)
+	}
+}
+
+func leader(t *testing.T, ctx context.Context) *coordinationv1.Lease {
+	t.Helper()
+	lease, err := cluster.Client().CoordinationV1().Leases(metav1.NamespaceSystem).Get(ctx, controlplane.ControllerManager, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lease.Spec.HolderIdentity == nil {
+		t.Fatal("nobody leads")
+	}
+	return lease
+}
+
+func TestNewNodeGetsItsPod(t *testing.T) {
+	ctx, client := setup(t)
+	run(t, ctx, fault.Agent{Namespace: "newnode", Name: "agent"})
+	name := "prod-dal10-carrier3-worker-new"
+	if err := cluster.AddNodes(ctx, cluster.NewNode(name)); err != nil {
+		t.Fatal(err)
+	}
+	cleanup(t, func(ctx context.Context) error {
+		return client.CoreV1().Nodes().Delete(ctx, name, metav1.DeleteOptions{})
+	})
+	waitCounts(t, ctx, "newnode", "agent", counts{Desired: nodes + 1, Current: nodes + 1, Updated: nodes + 1, Ready: nodes + 1, Available: nodes + 1})
+}
+
+func TestUnknownComponent(t *testing.T) {
+	for name, call := range map[string]func(string) error{"KillComponent": cluster.KillComponent, "StartComponent": cluster.StartComponent} {
+		if err := call("kubelet"); err == nil || !strings.Contains(err.Error(), `"kubelet"`) {
+			t.Errorf("%s(kubelet) = %v, want an error that names it", name, err)
+		}
+	}
+}
