@@ -114,6 +114,7 @@ type Node struct {
 	Mark          *playbook.Mark
 	KeepCordoned  bool
 	Short         string // a resource other than pod slots that a daemon pod does not get here
+	Broken        bool   // daemon pods crash here
 
 	uid     string
 	version int

@@ -300,7 +300,7 @@ func (c *Carrier) start(p *Pod) {
 		if c.podByUID(p.uid) == nil || p.Terminating || n == nil || n.NotReady != "" || (n.DiskPressure && p.Pinned != "") {
 			return
 		}
-		if s := c.setOf(p); s != nil && s.Spec.Crash != "" {
+		if s := c.setOf(p); s != nil && (s.Spec.Crash != "" || n.Broken) {
 			p.Waiting, p.Restarts = "CrashLoopBackOff", p.Restarts+3
 		} else {
 			p.Waiting, p.Ready = "", true

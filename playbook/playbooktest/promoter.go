@@ -23,23 +23,23 @@ type Promoter struct {
 	Asked []RemoteWrite
 
 	clock      *Clock
-	components map[string]*component
+	components map[string]*deployable
 }
 
-type component struct {
+type deployable struct {
 	playbook.Promotion
 	deploy func()
 }
 
 // NewPromoter makes one that knows no component.
 func NewPromoter(clock *Clock) *Promoter {
-	return &Promoter{clock: clock, BuildTime: 20 * time.Second, components: map[string]*component{}}
+	return &Promoter{clock: clock, BuildTime: 20 * time.Second, components: map[string]*deployable{}}
 }
 
 // Add makes a component known on a carrier. An empty version is a source that names none any more. deploy is what a
 // promotion does to the carrier.
 func (p *Promoter) Add(carrier, name, version string, build int, deploy func()) {
-	p.components[carrier+"/"+name] = &component{deploy: deploy,
+	p.components[carrier+"/"+name] = &deployable{deploy: deploy,
 		Promotion: playbook.Promotion{Component: name, Version: version, Source: "the flag service", Build: build}}
 }
 

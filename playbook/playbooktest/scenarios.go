@@ -1,0 +1,354 @@
+package playbooktest
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/drydock/drydock/playbook"
+)
+
+const (
+	slots  = 6 // allocatable.pods of every node
+	helmed = "monitoring"
+)
+
+// bare makes a carrier of five workers and a master with its usual taint, without any DaemonSet.
+func bare(w *World) *Carrier {
+	c := w.Carrier(defaultCarrier)
+	c.AddNode(Node{Name: "master-01", Allocatable: slots, Master: true})
+	for i := range 5 {
+		c.AddNode(Node{Name: fmt.Sprintf("worker-%d", i+1), Allocatable: slots})
+	}
+	return c
+}
+
+// healthy is a carrier with a node-exporter on every worker.
+func healthy(w *World) *Carrier {
+	c := bare(w)
+	c.AddSet(DaemonSet{Namespace: defaultNS, Name: defaultDaemon})
+	return c
+}
+
+// full is a carrier whose named workers were filled with customers' masters before their daemon pods came. Each master
+// has a second replica on another worker.
+func full(w *World, workers ...string) *Carrier {
+	c := bare(w)
+	for _, worker := range workers {
+		for i := range slots {
+			name := fmt.Sprintf("master-%s-%d", worker, i+1)
+			c.AddOwner(Owner{Namespace: victimNamespace, Name: name, Replicas: 2})
+			c.AddPod(Pod{Namespace: victimNamespace, Node: worker, Owner: "ReplicaSet/" + name})
+		}
+	}
+	w.Clock.Advance(10 * time.Second)
+	c.AddSet(DaemonSet{Namespace: defaultNS, Name: defaultDaemon})
+	return c
+}
+
+// budgets puts every customer's master under a disruption budget.
+func budgets(c *Carrier, minAvailable int) {
+	for _, o := range c.owners {
+		c.AddBudget(Budget{Namespace: o.Namespace, Name: o.Name, Owners: []string{o.Name}, MinAvailable: minAvailable})
+	}
+}
+
+// uncovered is a carrier whose DaemonSet controller has lost sight of a worker.
+func uncovered(w *World) *Carrier {
+	c := healthy(w)
+	w.Clock.Advance(time.Minute)
+	c.Forget(defaultNS, defaultDaemon, "worker-4")
+	return c
+}
+
+// absent is a carrier whose node-exporter somebody removed; its component can be promoted again.
+func absent(w *World) *Carrier {
+	c := bare(w)
+	c.namespace(defaultNS)
+	w.Promoter.Add(defaultCarrier, component, "1.42.0", 118, func() {
+		if c.Set(defaultNS, defaultDaemon) == nil {
+			c.AddSet(DaemonSet{Namespace: defaultNS, Name: defaultDaemon})
+		}
+	})
+	return c
+}
+
+func marked(c *Carrier, node string) func() bool {
+	return func() bool { return c.Node(node).Mark != nil }
+}
+
+// promised is true while an intent of this kind is open.
+func promised(w *World, kind playbook.Kind) func() bool {
+	return func() bool {
+		for _, id := range w.Ledger.Runs() {
+			r := w.Ledger.runs[id].run
+			for _, i := range r.Intents {
+				if i.Open() && i.Action.Kind() == kind {
+					return true
+				}
+			}
+		}
+		return false
+	}
+}
+
+var (
+	drained     = []playbook.Kind{playbook.KindCordon, playbook.KindEvict, playbook.KindUncordon}
+	givenBack   = []playbook.Kind{playbook.KindCordon, playbook.KindUncordon}
+	reapplied   = []playbook.Kind{playbook.KindOrphanDelete, playbook.KindCreate}
+	repaired    = End{Outcome: playbook.OutcomeResolved, Finding: playbook.FindingHealthy, Says: "Drydock resolved this"}
+	orHandOver  = []playbook.Outcome{playbook.OutcomeEscalated}
+	orElsewhere = []playbook.Outcome{playbook.OutcomeEscalated, playbook.OutcomeResolved}
+)
+
+func handedOver(f playbook.Finding, says string) []End {
+	return []End{{Outcome: playbook.OutcomeEscalated, Finding: f, Says: says}}
+}
+
+// Scenarios are the nights of the runbook, and those on which people or remotes get in the way.
+func Scenarios() []Scenario {
+	return append(repairs(), disturbances()...)
+}
+
+// repairs are the findings of the runbook, one by one.
+func repairs() []Scenario {
+	return []Scenario{
+		{
+			Name:  "healthy",
+			Setup: func(w *World) { healthy(w) },
+			Ends:  []End{{Outcome: playbook.OutcomeResolved, Finding: playbook.FindingHealthy, Says: "nothing had to be changed"}},
+		},
+		{
+			// The masters' taint excludes them; the 2018 comparison of counts would call this carrier full.
+			Name:  "tainted masters, one worker cordoned by a person, healthy",
+			Setup: func(w *World) { c := healthy(w); c.HumanCordon("worker-2") },
+			Ends:  []End{{Outcome: playbook.OutcomeResolved, Finding: playbook.FindingHealthy}},
+		},
+		{
+			Name:  "disk pressure clears",
+			Setup: func(w *World) { c := healthy(w); w.Clock.Advance(time.Minute); c.SetDiskPressure("worker-3", true) },
+			Later: func(w *World) {
+				w.Clock.After(30*time.Second, func() { w.Carrier(defaultCarrier).SetDiskPressure("worker-3", false) })
+			},
+			Ends: []End{repaired},
+		},
+		{
+			Name:  "disk pressure stays",
+			Setup: func(w *World) { c := healthy(w); w.Clock.Advance(time.Minute); c.SetDiskPressure("worker-3", true) },
+			Ends:  handedOver(playbook.FindingDisk, "armada-carrier-node-filesystem-space"),
+		},
+		{
+			Name:  "a disk-space incident is open, then resolved, and the full node remains",
+			Setup: func(w *World) { full(w, "worker-1"); w.Pager.OpenDisk(defaultCarrier) },
+			Later: func(w *World) { w.Clock.After(25*time.Second, func() { w.Pager.CloseDisks(defaultCarrier) }) },
+			Ends:  []End{repaired}, Did: drained, Or: orHandOver,
+		},
+		{
+			Name:  "absent, promoted again",
+			Setup: func(w *World) { absent(w) },
+			Ends:  []End{repaired}, Did: []playbook.Kind{playbook.KindPromote}, Or: orHandOver,
+		},
+		{
+			Name: "absent on purpose: the source names no version",
+			Setup: func(w *World) {
+				absent(w)
+				w.Promoter.Add(defaultCarrier, component, "", 0, func() {})
+			},
+			Policy: func(p *playbook.Policy) { p.Timing.Approval = time.Minute },
+			Ends:   handedOver(playbook.FindingAbsent, "on purpose"),
+		},
+		{
+			Name:  "node full, drained",
+			Setup: func(w *World) { full(w, "worker-1") },
+			Ends:  []End{repaired}, Did: drained, Or: orHandOver,
+		},
+		{
+			Name:   "node full, drained and reapplied as the runbook's letter says",
+			Setup:  func(w *World) { full(w, "worker-1") },
+			Policy: func(p *playbook.Policy) { p.DaemonSet.Reapply = playbook.ReapplyAlways },
+			Ends:   []End{repaired}, Or: orHandOver,
+			Did: []playbook.Kind{playbook.KindCordon, playbook.KindEvict, playbook.KindOrphanDelete, playbook.KindCreate, playbook.KindUncordon},
+		},
+		{
+			Name:  "node full, a disruption budget blocks for a while",
+			Setup: func(w *World) { budgets(full(w, "worker-1"), 2) },
+			Later: func(w *World) {
+				w.Clock.After(45*time.Second, func() {
+					for _, b := range w.Carrier(defaultCarrier).budgets {
+						b.MinAvailable = 1
+					}
+				})
+			},
+			Ends: []End{repaired}, Did: drained, Or: orHandOver,
+		},
+		{
+			Name:  "node full, a disruption budget blocks for good",
+			Setup: func(w *World) { budgets(full(w, "worker-1"), 2) },
+			Ends:  handedOver(playbook.FindingNodeFull, "worker-1"), Did: givenBack,
+		},
+		{
+			Name:   "node full, nothing may be moved",
+			Setup:  func(w *World) { full(w, "worker-1") },
+			Policy: func(p *playbook.Policy) { p.DrainFrom = nil },
+			Ends:   handedOver(playbook.FindingNodeFull, "drain_namespaces"),
+		},
+		{
+			Name:  "two nodes full",
+			Setup: func(w *World) { full(w, "worker-1", "worker-2") },
+			Ends:  []End{repaired}, Did: append(append([]playbook.Kind{}, drained...), drained...), Or: orHandOver,
+		},
+		{
+			Name:  "uncovered, reapplied",
+			Setup: func(w *World) { uncovered(w) },
+			Ends:  []End{repaired}, Did: reapplied, Or: orHandOver,
+		},
+		{
+			Name: "uncovered, but a Helm release owns it",
+			Setup: func(w *World) {
+				uncovered(w).Set(defaultNS, defaultDaemon).Annotations[helmKey] = helmed
+			},
+			Ends: handedOver(playbook.FindingUncovered, "Helm release monitoring"),
+		},
+		{
+			Name: "a rolling update is under way",
+			Setup: func(w *World) {
+				c := healthy(w)
+				w.Clock.Advance(2 * time.Minute)
+				c.Delays.Start = 8 * time.Second
+				w.Clock.After(5*time.Minute, func() { c.HumanUpdate(defaultNS, defaultDaemon, "node-exporter:2") })
+			},
+			Ends: []End{{Outcome: playbook.OutcomeResolved, Finding: playbook.FindingHealthy}},
+		},
+		{
+			Name: "a pod crashes on one worker",
+			Setup: func(w *World) {
+				c := bare(w)
+				c.Node("worker-5").Broken = true
+				c.AddSet(DaemonSet{Namespace: defaultNS, Name: defaultDaemon})
+			},
+			Ends: handedOver(playbook.FindingMalfunctioning, "CrashLoopBackOff"),
+		},
+		{
+			Name: "a worker is down",
+			Setup: func(w *World) {
+				c := healthy(w)
+				w.Clock.Advance(time.Minute)
+				c.SetNotReady("worker-5", "kubelet stopped")
+			},
+			Ends: handedOver(playbook.FindingNodeDown, "kubelet stopped"),
+		},
+		{
+			Name: "one worker down does not hide a full one",
+			Setup: func(w *World) {
+				c := full(w, "worker-1")
+				w.Clock.Advance(time.Minute)
+				c.SetNotReady("worker-5", "kubelet stopped")
+			},
+			Ends: handedOver(playbook.FindingNodeDown, "worker-5"), Did: drained,
+		},
+		{
+			Name: "a quota refuses the pods",
+			Setup: func(w *World) {
+				c := healthy(w)
+				w.Clock.Advance(time.Minute)
+				c.Quota[defaultNS] = "exceeded quota: pods"
+				for _, p := range c.Pods() {
+					if p.Node == "worker-4" {
+						c.HumanEvict(p)
+					}
+				}
+			},
+			Ends: handedOver(playbook.FindingRefused, "exceeded quota"),
+		},
+	}
+}
+
+// disturbances are nights on which people, other targets or remotes get in the way.
+func disturbances() []Scenario {
+	return []Scenario{
+		{
+			Name:  "a person acknowledges during a drain",
+			Setup: func(w *World) { full(w, "worker-1") },
+			Later: func(w *World) {
+				w.When("cordoned", marked(w.Carrier(defaultCarrier), "worker-1"), func() {
+					w.Clock.After(time.Second, func() { w.Pager.Human("PINC001", playbook.ActAcknowledged, "Ada") })
+				})
+			},
+			Ends: []End{{Outcome: playbook.OutcomeStoodDown, Says: "Ada"}}, Did: givenBack, Or: orElsewhere,
+		},
+		{
+			Name:  "a person had cordoned the full node",
+			Setup: func(w *World) { full(w, "worker-1").HumanCordon("worker-1") },
+			Ends:  handedOver(playbook.FindingNodeDown, "somebody else has cordoned"),
+		},
+		{
+			Name:  "a person cordons the full node as Drydock is about to",
+			Setup: func(w *World) { full(w, "worker-1") },
+			Later: func(w *World) {
+				w.When("about to cordon", promised(w, playbook.KindCordon), func() { w.Carrier(defaultCarrier).HumanCordon("worker-1") })
+			},
+			Ends: handedOver(playbook.FindingNodeDown, "somebody else has cordoned"),
+		},
+		{
+			Name:  "a person wants the drained node to stay cordoned",
+			Setup: func(w *World) { full(w, "worker-1") },
+			Later: func(w *World) {
+				w.When("cordoned", marked(w.Carrier(defaultCarrier), "worker-1"), func() { w.Carrier(defaultCarrier).HumanKeepCordoned("worker-1") })
+			},
+			Ends: []End{repaired}, Did: drained[:2], Or: orHandOver,
+		},
+		{
+			Name:  "a person edits the DaemonSet as Drydock is about to delete it",
+			Setup: func(w *World) { uncovered(w) },
+			Later: func(w *World) {
+				w.When("about to delete", promised(w, playbook.KindOrphanDelete), func() {
+					w.Carrier(defaultCarrier).HumanEdit(defaultNS, defaultDaemon, "team", "armada-ops")
+				})
+			},
+			Ends: []End{repaired}, Did: reapplied, Or: orHandOver,
+		},
+		{
+			Name:  "the alert recovers by itself during triage",
+			Setup: func(w *World) { full(w, "worker-1") },
+			Later: func(w *World) { w.Clock.After(7*time.Second, func() { w.Pager.MonitoringResolves("PINC001") }) },
+			Ends:  []End{{Outcome: playbook.OutcomeStoodDown, Says: "resolved by others"}},
+		},
+		{
+			Name:   "mode observe",
+			Setup:  func(w *World) { full(w, "worker-1") },
+			Policy: func(p *playbook.Policy) { p.Mode = playbook.ModeObserve },
+			Ends:   []End{{Outcome: playbook.OutcomeStoodDown, Finding: playbook.FindingNodeFull, Says: "changed nothing"}},
+		},
+		{
+			Name:   "the carrier can not be reached until the deadline",
+			Setup:  func(w *World) { full(w, "worker-1").Unreachable = "dial tcp: i/o timeout" },
+			Policy: func(p *playbook.Policy) { p.Timing.Deadline = 4 * time.Minute },
+			Ends:   handedOver(playbook.FindingUnknown, "i/o timeout"),
+		},
+		{
+			Name:  "PagerDuty can not be reached for a while",
+			Setup: func(w *World) { full(w, "worker-1"); w.Pager.Unreachable = "503" },
+			Later: func(w *World) { w.Clock.After(time.Minute, func() { w.Pager.Unreachable = "" }) },
+			Ends:  []End{repaired}, Did: drained, Or: orHandOver,
+		},
+		{
+			Name:  "the kill switch is engaged during a drain",
+			Setup: func(w *World) { full(w, "worker-1") },
+			Later: func(w *World) {
+				w.When("cordoned", marked(w.Carrier(defaultCarrier), "worker-1"), func() {
+					w.Ledger.kill[""] = "storm"
+				})
+			},
+			Ends: handedOver("", "storm"), Did: givenBack,
+		},
+		{
+			Name: "two targets on one carrier",
+			Setup: func(w *World) {
+				c := full(w, "worker-1")
+				c.AddSet(DaemonSet{Namespace: defaultNS, Name: "docker-metrics-endpoint"})
+			},
+			Alerts: []playbook.Target{target(defaultCarrier, defaultDaemon), target(defaultCarrier, "docker-metrics-endpoint")},
+			Ends:   []End{repaired, {Outcome: playbook.OutcomeResolved, Finding: playbook.FindingHealthy}}, Or: orHandOver,
+			Did: []playbook.Kind{playbook.KindCordon, playbook.KindEvict, playbook.KindEvict, playbook.KindUncordon},
+		},
+	}
+}
