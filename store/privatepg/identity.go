@@ -45,13 +45,17 @@ func accounts() []account {
 	return found
 }
 
-// switched runs as another account, which root can do.
+// switched runs as another account, which root can do. On Linux it is also
+// allowed to pass any directory: the data directory may lie below one that
+// only root can enter. It is no more than a namespaced root can do, and all
+// who can talk to this Postgres are root already.
 func switched(a account) identity {
 	return identity{
 		name: "account " + a.name, uid: a.uid, gid: a.gid,
 		attr: func() *syscall.SysProcAttr {
 			attr := tied()
 			attr.Credential = &syscall.Credential{Uid: uint32(a.uid), Gid: uint32(a.gid)}
+			passAnywhere(attr)
 			return attr
 		},
 	}
@@ -62,11 +66,12 @@ func own() identity {
 	return identity{name: "own account", uid: -1, gid: -1, attr: tied}
 }
 
-// pick takes the first identity with which Postgres' binary starts in dir.
-func pick(ctx context.Context, as []identity, bin Binaries, dir string) (identity, error) {
+// pick takes the first identity with which Postgres' binary starts. Many
+// containers forbid user namespaces, and only trying tells.
+func pick(ctx context.Context, as []identity, bin Binaries) (identity, error) {
 	var errs []error
 	for _, id := range as {
-		err := id.try(ctx, bin, dir)
+		err := id.try(ctx, bin)
 		if err == nil {
 			return id, nil
 		}
@@ -75,46 +80,11 @@ func pick(ctx context.Context, as []identity, bin Binaries, dir string) (identit
 	return identity{}, fmt.Errorf("no account to run Postgres with: %w", errors.Join(errs...))
 }
 
-func (id identity) try(ctx context.Context, bin Binaries, dir string) error {
-	if id.uid > 0 {
-		// Let the account pass through the data directory to the cluster. It
-		// can not list it, and the files in it have modes of their own.
-		info, err := os.Stat(dir)
-		if err != nil {
-			return err
-		}
-		if err := os.Chmod(dir, info.Mode().Perm()|0o001); err != nil {
-			return err
-		}
-	}
+func (id identity) try(ctx context.Context, bin Binaries) error {
 	cmd := exec.CommandContext(ctx, filepath.Join(bin.Dir, "postgres"), "-V")
-	cmd.Dir = dir
+	cmd.Dir = "/"
 	cmd.SysProcAttr = id.attr()
-	err := cmd.Run()
-	if err != nil && id.uid > 0 {
-		if closed := id.closedParent(dir); closed != "" {
-			return fmt.Errorf("it can not enter %s: choose another data_dir, below /var/lib for example, or set database_url", closed)
-		}
-	}
-	return err
-}
-
-// closedParent is the uppermost directory on the way to dir that the account
-// can not pass, as far as the modes tell.
-func (id identity) closedParent(dir string) string {
-	closed := ""
-	for ; ; dir = filepath.Dir(dir) {
-		info, err := os.Stat(dir)
-		if err != nil {
-			return dir
-		}
-		if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) != id.uid && info.Mode()&0o001 == 0 {
-			closed = dir
-		}
-		if dir == filepath.Dir(dir) {
-			return closed
-		}
-	}
+	return cmd.Run()
 }
 
 // take makes dir and all in it the identity's. An earlier start may have

@@ -47,6 +47,11 @@ func tied() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGINT, Setpgid: true}
 }
 
+// capDACOverride is CAP_DAC_OVERRIDE of linux/capability.h.
+const capDACOverride = 1
+
+func passAnywhere(attr *syscall.SysProcAttr) { attr.AmbientCaps = []uintptr{capDACOverride} }
+
 // processesIn lists the processes that work in a directory. Postgres and all
 // its children do that in their cluster.
 func processesIn(dir string) ([]int, error) {

@@ -25,4 +25,6 @@ func identities() []identity {
 // with Postgres' own message about its pid file.
 func tied() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
+func passAnywhere(*syscall.SysProcAttr) {}
+
 func processesIn(string) ([]int, error) { return nil, errors.ErrUnsupported }

@@ -115,7 +115,7 @@ func start(ctx context.Context, opts Options, as []identity) (_ *Server, err err
 	if c.bin, err = c.choose(ctx, opts.BinDir); err != nil {
 		return nil, err
 	}
-	if c.as, err = pick(ctx, as, c.bin, dir); err != nil {
+	if c.as, err = pick(ctx, as, c.bin); err != nil {
 		return nil, err
 	}
 	if err := c.awaitPredecessor(ctx, log); err != nil {
