@@ -1,0 +1,529 @@
+package kubetest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/drydock/drydock/playbook"
+	"github.com/drydock/drydock/playbook/kube"
+	"github.com/drydock/drydock/testbed/fault"
+)
+
+func node(t *testing.T, ctx context.Context, name string) *corev1.Node {
+	t.Helper()
+	n, err := cluster.Client().CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func cordonOf(n *corev1.Node, run string) playbook.Cordon {
+	return playbook.Cordon{Node: n.Name, UID: string(n.UID), ResourceVersion: n.ResourceVersion, Mark: playbook.Mark{
+		Installation: "test", Run: run, Since: time.Now().UTC().Truncate(time.Second), Reason: "make room"}}
+}
+
+func uncordonOf(n *corev1.Node, run string) playbook.Uncordon {
+	return playbook.Uncordon{Node: n.Name, UID: string(n.UID), Run: run}
+}
+
+// bare leaves a node without cordon and marks after a test.
+func bare(t *testing.T, name string) {
+	t.Helper()
+	cleanup(t, func(ctx context.Context) error {
+		_, err := cluster.Client().CoreV1().Nodes().Patch(ctx, name, types.MergePatchType, []byte(`{"metadata":{"annotations":{"`+
+			kube.CordonOwner+`":null,"`+kube.Generation+`":null,"`+kube.KeepCordoned+`":null}},"spec":{"unschedulable":null}}`), metav1.PatchOptions{})
+		return err
+	})
+}
+
+func TestCordonIsOursAndUndone(t *testing.T) {
+	ctx, _, c := setup(t)
+	name := worker(1)
+	bare(t, name)
+	before := node(t, ctx, name)
+	a := cordonOf(before, "run-1")
+	do(t, ctx, c, a, playbook.Happened)
+	n := node(t, ctx, name)
+	if !n.Spec.Unschedulable || n.Annotations[kube.CordonOwner] == "" {
+		t.Fatalf("node is not cordoned with our mark: %v %v", n.Spec.Unschedulable, n.Annotations)
+	}
+	st, err := c.State(ctx, a.Target())
+	if err != nil || !st.Exists || !st.Unschedulable || st.Mark == nil || !cmp.Equal(*st.Mark, a.Mark) {
+		t.Errorf("state = %+v, %v", st, err)
+	}
+	marked, err := c.Marked(ctx)
+	if err != nil || len(marked) != 1 || marked[0].Name != name || marked[0].Mark.Run != "run-1" || !marked[0].Unschedulable {
+		t.Errorf("marked = %+v, %v", marked, err)
+	}
+	// The same call again finds its own work.
+	do(t, ctx, c, a, playbook.Happened)
+	// Another run's cordon is a stranger's to it, and so is its uncordon.
+	do(t, ctx, c, cordonOf(n, "run-2"), playbook.Refused)
+	do(t, ctx, c, uncordonOf(n, "run-2"), playbook.Superseded)
+
+	do(t, ctx, c, uncordonOf(n, "run-1"), playbook.Happened)
+	n = node(t, ctx, name)
+	if n.Spec.Unschedulable || n.Annotations[kube.CordonOwner] != "" {
+		t.Errorf("node is still cordoned or marked: %v %v", n.Spec.Unschedulable, n.Annotations)
+	}
+	if diff := cmp.Diff(before.Annotations, n.Annotations); diff != "" {
+		t.Errorf("annotations are not as before:\n%s", diff)
+	}
+	do(t, ctx, c, uncordonOf(n, "run-1"), playbook.Superseded)
+}
+
+func TestCordonReliesOnWhatWasSeen(t *testing.T) {
+	ctx, client, c := setup(t)
+	name := worker(2)
+	bare(t, name)
+	stale := node(t, ctx, name)
+	if _, err := client.CoreV1().Nodes().Patch(ctx, name, types.MergePatchType, []byte(`{"metadata":{"annotations":{"kubetest/edit":"`+
+		time.Now().String()+`"}}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	do(t, ctx, c, cordonOf(stale, "run-1"), playbook.NotHappened)
+	a := cordonOf(node(t, ctx, name), "run-1")
+	a.UID = "another-node"
+	do(t, ctx, c, a, playbook.Superseded)
+	a = cordonOf(node(t, ctx, name), "run-1")
+	a.Node = "no-such-node"
+	do(t, ctx, c, a, playbook.Superseded)
+	if node(t, ctx, name).Spec.Unschedulable {
+		t.Error("the node was cordoned")
+	}
+}
+
+func TestForeignCordonIsNeverAdoptedNorRemoved(t *testing.T) {
+	ctx, client, c := setup(t)
+	name := worker(3)
+	bare(t, name)
+	if err := fault.Cordon(ctx, client, name, true); err != nil {
+		t.Fatal(err)
+	}
+	n := node(t, ctx, name)
+	do(t, ctx, c, cordonOf(n, "run-1"), playbook.Refused)
+	do(t, ctx, c, uncordonOf(n, "run-1"), playbook.Superseded)
+	if n := node(t, ctx, name); !n.Spec.Unschedulable || n.Annotations[kube.CordonOwner] != "" {
+		t.Errorf("the foreign cordon was changed: %v %v", n.Spec.Unschedulable, n.Annotations)
+	}
+}
+
+func TestKeepCordonedIsHonoured(t *testing.T) {
+	ctx, client, c := setup(t)
+	name := worker(4)
+	bare(t, name)
+	do(t, ctx, c, cordonOf(node(t, ctx, name), "run-1"), playbook.Happened)
+	if _, err := client.CoreV1().Nodes().Patch(ctx, name, types.MergePatchType,
+		[]byte(`{"metadata":{"annotations":{"`+kube.KeepCordoned+`":"true"}}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s := do(t, ctx, c, uncordonOf(node(t, ctx, name), "run-1"), playbook.Happened)
+	if !strings.Contains(s.Detail, kube.KeepCordoned) {
+		t.Errorf("detail = %q", s.Detail)
+	}
+	if n := node(t, ctx, name); !n.Spec.Unschedulable || n.Annotations[kube.CordonOwner] != "" {
+		t.Errorf("unschedulable %t, annotations %v; want the cordon kept and the mark gone", n.Spec.Unschedulable, n.Annotations)
+	}
+}
+
+// A touch makes a paused worker's precondition stale, also the second touch of one generation.
+func TestTouchOutdatesAPausedWorker(t *testing.T) {
+	ctx, _, c := setup(t)
+	name := worker(5)
+	bare(t, name)
+	for range 2 {
+		paused := cordonOf(node(t, ctx, name), "run-1")
+		if ok, err := c.Touch(ctx, paused.Target(), "run-1", 7); err != nil || !ok {
+			t.Fatalf("touch: %t, %v", ok, err)
+		}
+		do(t, ctx, c, paused, playbook.NotHappened)
+	}
+	do(t, ctx, c, cordonOf(node(t, ctx, name), "run-1"), playbook.Happened)
+	n := node(t, ctx, name)
+	if ok, err := c.Touch(ctx, uncordonOf(n, "run-1").Target(), "run-1", 9); err != nil || !ok {
+		t.Fatalf("touch: %t, %v", ok, err)
+	}
+	doCall(t, ctx, c, playbook.Call{Run: "run-1", Generation: 8, Action: uncordonOf(n, "run-1")}, playbook.NotHappened)
+	doCall(t, ctx, c, playbook.Call{Run: "run-1", Generation: 9, Action: uncordonOf(n, "run-1")}, playbook.Happened)
+
+	for _, ref := range []playbook.Ref{{Kind: "Node", Name: "no-such-node"}, {Kind: "Node", Name: name, UID: "another"},
+		{Kind: "Pod", Namespace: "default", Name: "p"}, {Kind: "DaemonSet", Namespace: "default", Name: "no-such"}} {
+		if ok, err := c.Touch(ctx, ref, "run-1", 1); err != nil || ok {
+			t.Errorf("touch %s = %t, %v; want false", ref, ok, err)
+		}
+	}
+}
+
+func evictOf(p corev1.Pod) playbook.Evict {
+	return playbook.Evict{Node: p.Spec.NodeName, Namespace: p.Namespace, Pod: p.Name, UID: string(p.UID)}
+}
+
+func TestEvictOnePodByUID(t *testing.T) {
+	ctx, client, c := setup(t)
+	pods := workload(t, ctx, fault.Workload{Namespace: "evict", Name: "master", Replicas: 2, Stateful: true})
+	a := evictOf(pods[0])
+	wrong := a
+	wrong.UID = "00000000-0000-0000-0000-000000000000"
+	do(t, ctx, c, wrong, playbook.Superseded)
+	wrong.UID = ""
+	do(t, ctx, c, wrong, playbook.Refused)
+	if p, err := client.CoreV1().Pods(a.Namespace).Get(ctx, a.Pod, metav1.GetOptions{}); err != nil || string(p.UID) != a.UID || p.DeletionTimestamp != nil {
+		t.Fatalf("the pod was evicted by another uid: %v", err)
+	}
+	do(t, ctx, c, a, playbook.Happened)
+	eventually(t, ctx, "a successor of the same name", func(ctx context.Context) error {
+		p, err := client.CoreV1().Pods(a.Namespace).Get(ctx, a.Pod, metav1.GetOptions{})
+		if err == nil && string(p.UID) == a.UID {
+			err = errors.New("it is still the old one")
+		}
+		return err
+	})
+	// The StatefulSet's new pod has the old name: the old eviction, sent again, must not hit it.
+	do(t, ctx, c, a, playbook.Superseded)
+	gone := a
+	gone.Pod = "no-such-pod"
+	do(t, ctx, c, gone, playbook.Superseded)
+}
+
+func TestEvictRespectsBudgets(t *testing.T) {
+	ctx, client, c := setup(t)
+	pods := workload(t, ctx, fault.Workload{Namespace: "budget", Name: "master", Replicas: 2, MinAvailable: new(2)})
+	began := time.Now()
+	s := do(t, ctx, c, evictOf(pods[0]), playbook.Refused)
+	if !strings.HasPrefix(s.Detail, "budget") {
+		t.Errorf("detail = %q", s.Detail)
+	}
+	// client-go by itself would have tried for up to 100 s.
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("the refusal took %s: a hidden retry", took)
+	}
+
+	second, err := client.PolicyV1().PodDisruptionBudgets("budget").Get(ctx, "master", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	second.ObjectMeta = metav1.ObjectMeta{Namespace: "budget", Name: "second"}
+	if _, err := client.PolicyV1().PodDisruptionBudgets("budget").Create(ctx, second, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	cleanup(t, func(ctx context.Context) error {
+		return client.PolicyV1().PodDisruptionBudgets("budget").Delete(ctx, "second", metav1.DeleteOptions{})
+	})
+	s = do(t, ctx, c, evictOf(pods[0]), playbook.Refused)
+	if !strings.HasPrefix(s.Detail, "permanent") {
+		t.Errorf("detail = %q", s.Detail)
+	}
+}
+
+// reapplyCheck reads what a reapply needs and requires that nothing is against it.
+func reapplyCheck(t *testing.T, ctx context.Context, c *kube.Carrier, ds *appsv1.DaemonSet) playbook.ReapplyCheck {
+	t.Helper()
+	o := observe(ctx, c, playbook.Look{Target: target(ds), Wants: []playbook.Want{{Kind: playbook.WantReapply}}})
+	check := known(t, "reapply", o.Reapply)
+	if !check.MayCreate || !check.MayDelete || check.DryRun != "" || len(check.Manifest) == 0 || check.UID != string(ds.UID) {
+		t.Fatalf("reapply check = %+v", check)
+	}
+	return check
+}
+
+func deleteOf(ds *appsv1.DaemonSet, check playbook.ReapplyCheck) playbook.OrphanDelete {
+	return playbook.OrphanDelete{Namespace: ds.Namespace, Name: ds.Name, UID: check.UID, ResourceVersion: check.ResourceVersion,
+		BackupSHA256: check.SHA256, PodUIDs: check.PodUIDs}
+}
+
+// quiet waits until the garbage collector and the DaemonSet controller have seen every pod: a delete too soon loses some
+// (kubernetes.md, fact 5). A watch shows when the pods are old; a few seconds are more than any cache here needs.
+func quiet(t *testing.T, ctx context.Context, ds *appsv1.DaemonSet) {
+	t.Helper()
+	eventually(t, ctx, "the pods to be older than the caches", func(context.Context) error {
+		for _, p := range podsOf(t, ctx, ds.Namespace, ds.Name) {
+			if age := time.Since(p.CreationTimestamp.Time); age < 5*time.Second {
+				return fmt.Errorf("pod %s is %s old", p.Name, age)
+			}
+		}
+		return nil
+	})
+}
+
+func adoption(t *testing.T, ctx context.Context, c *kube.Carrier, ds *appsv1.DaemonSet, uids []string) playbook.Adoption {
+	t.Helper()
+	o := observe(ctx, c, playbook.Look{Target: target(ds), Wants: []playbook.Want{{Kind: playbook.WantAdoption, UIDs: uids}}})
+	return known(t, "adoption", o.Adoption)
+}
+
+// reapply deletes and creates again, by the book.
+func reapply(t *testing.T, ctx context.Context, c *kube.Carrier, ds *appsv1.DaemonSet) (playbook.ReapplyCheck, *appsv1.DaemonSet) {
+	t.Helper()
+	quiet(t, ctx, ds)
+	check := reapplyCheck(t, ctx, c, ds)
+	del := deleteOf(ds, check)
+	do(t, ctx, c, del, playbook.Happened)
+	eventually(t, ctx, "every pod to be an orphan", func(ctx context.Context) error {
+		st, err := c.State(ctx, del.Target())
+		if err == nil && st.Exists {
+			err = errors.New("the old object is still there")
+		}
+		if err != nil {
+			return err
+		}
+		if a := adoption(t, ctx, c, ds, check.PodUIDs); len(a.Orphans) != len(check.PodUIDs) {
+			return fmt.Errorf("adoption = %+v", a)
+		}
+		return nil
+	})
+	create, _ := del.Undo().(playbook.Create)
+	doCall(t, ctx, c, playbook.Call{Run: "run-1", Action: create, Manifest: check.Manifest}, playbook.Happened)
+	eventually(t, ctx, "the new object to adopt every pod", func(ctx context.Context) error {
+		if a := adoption(t, ctx, c, ds, check.PodUIDs); a.Kept != len(check.PodUIDs) || len(a.Lost)+len(a.Orphans) > 0 {
+			return fmt.Errorf("adoption = %+v", a)
+		}
+		return nil
+	})
+	return check, get(t, ctx, ds)
+}
+
+func TestReapplyKeepsEveryPodAndAllThatOthersOwn(t *testing.T) {
+	ctx, client, c := setup(t)
+	ds := agent(t, ctx, fault.Agent{Namespace: "reapply", Name: "node-exporter", Annotations: map[string]string{
+		"kubectl.kubernetes.io/last-applied-configuration": "{}", "example.com/owner": "armada-ops"}})
+	// A nudge leaves its annotation; it must not come back with the new object.
+	do(t, ctx, c, playbook.Nudge{Namespace: ds.Namespace, Name: ds.Name, UID: string(ds.UID), ResourceVersion: ds.ResourceVersion, Run: "run-1"}, playbook.Happened)
+	ds = get(t, ctx, ds)
+	if ds.Annotations[kube.NudgedByRun] != "run-1" {
+		t.Fatalf("annotations = %v", ds.Annotations)
+	}
+	before := known(t, "DaemonSet", observe(ctx, c, playbook.Look{Target: target(ds)}).DaemonSet)
+	check, again := reapply(t, ctx, c, ds)
+	if len(check.PodUIDs) != 12 {
+		t.Errorf("%d pods were backed up", len(check.PodUIDs))
+	}
+	if again.UID == ds.UID {
+		t.Error("the object is the old one")
+	}
+	want := map[string]string{}
+	for key, value := range ds.Annotations {
+		if !strings.HasPrefix(key, "drydock.dev/") {
+			want[key] = value
+		}
+	}
+	if diff := cmp.Diff(want, again.Annotations); diff != "" {
+		t.Errorf("annotations:\n%s", diff)
+	}
+	if diff := cmp.Diff(ds.Labels, again.Labels); diff != "" {
+		t.Errorf("labels:\n%s", diff)
+	}
+	if diff := cmp.Diff(ds.Spec, again.Spec); diff != "" {
+		t.Errorf("spec:\n%s", diff)
+	}
+	eventually(t, ctx, "the new object to be ready everywhere", func(ctx context.Context) error {
+		after := known(t, "DaemonSet", observe(ctx, c, playbook.Look{Target: target(ds)}).DaemonSet)
+		if after.SpecHash != before.SpecHash || after.Ready != 12 || after.Updated != 12 || after.ObservedGeneration != after.Generation {
+			return fmt.Errorf("DaemonSet = %+v", after)
+		}
+		return nil
+	})
+	revisions, err := client.AppsV1().ControllerRevisions(ds.Namespace).List(ctx, metav1.ListOptions{})
+	if err != nil || len(revisions.Items) != 1 || !metav1.IsControlledBy(&revisions.Items[0], again) {
+		t.Errorf("revisions = %d, %v; want the old one, adopted", len(revisions.Items), err)
+	}
+	st, err := c.State(ctx, playbook.Ref{Kind: "DaemonSet", Namespace: ds.Namespace, Name: ds.Name})
+	if err != nil || st.BackupSHA256 != check.SHA256 {
+		t.Errorf("the new object's manifest is not the backup's: %+v, %v", st, err)
+	}
+	// The create, sent again, finds that it is done.
+	s := doCall(t, ctx, c, playbook.Call{Run: "run-1", Action: playbook.Create{Namespace: ds.Namespace, Name: ds.Name, OldUID: string(ds.UID),
+		BackupSHA256: check.SHA256}, Manifest: check.Manifest}, playbook.Superseded)
+	if !strings.Contains(s.Detail, "as it was") {
+		t.Errorf("detail = %q", s.Detail)
+	}
+}
+
+// The trap of the runbook's "strip annotations": after a reapply of a DaemonSet at template generation 3, a rollout must
+// reach every pod. With deprecated.daemonset.template.generation stripped, none would be updated.
+func TestReapplyDoesNotFreezeTheNextRollout(t *testing.T) {
+	ctx, _, c := setup(t)
+	ds := agent(t, ctx, fault.Agent{Namespace: "rollout", Name: "node-exporter"})
+	for _, image := range []string{"registry.example.com/node-exporter:2.0", "registry.example.com/node-exporter:3.0"} {
+		rollOut(t, ctx, ds, image)
+	}
+	ds = get(t, ctx, ds)
+	if ds.Annotations["deprecated.daemonset.template.generation"] != "3" {
+		t.Fatalf("annotations = %v", ds.Annotations)
+	}
+	_, again := reapply(t, ctx, c, ds)
+	if again.Annotations["deprecated.daemonset.template.generation"] != "3" || again.Generation != 1 {
+		t.Errorf("generation %d, annotations %v", again.Generation, again.Annotations)
+	}
+	rollOut(t, ctx, ds, "registry.example.com/node-exporter:4.0")
+}
+
+// rollOut changes the image and waits until every node's pod has it.
+func rollOut(t *testing.T, ctx context.Context, ds *appsv1.DaemonSet, image string) {
+	t.Helper()
+	_, err := cluster.Client().AppsV1().DaemonSets(ds.Namespace).Patch(ctx, ds.Name, types.StrategicMergePatchType,
+		[]byte(`{"spec":{"template":{"spec":{"containers":[{"name":"`+ds.Name+`","image":"`+image+`"}]}}}}`), metav1.PatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, ctx, "all pods to run "+image, func(ctx context.Context) error {
+		have := map[string]int{}
+		for _, p := range podsOf(t, ctx, ds.Namespace, ds.Name) {
+			if p.DeletionTimestamp == nil && p.Status.Phase == corev1.PodRunning {
+				have[p.Spec.Containers[0].Image]++
+			}
+		}
+		if len(have) != 1 || have[image] != 12 {
+			return fmt.Errorf("images = %v", have)
+		}
+		return nil
+	})
+}
+
+func TestOrphanDeleteReliesOnWhatWasBackedUp(t *testing.T) {
+	ctx, client, c := setup(t)
+	ds := agent(t, ctx, fault.Agent{Namespace: "edited", Name: "node-exporter"})
+	check := reapplyCheck(t, ctx, c, ds)
+	del := deleteOf(ds, check)
+	for _, broken := range []func(*playbook.OrphanDelete){
+		func(d *playbook.OrphanDelete) { d.UID = "" },
+		func(d *playbook.OrphanDelete) { d.ResourceVersion = "" },
+	} {
+		d := del
+		broken(&d)
+		do(t, ctx, c, d, playbook.Refused)
+	}
+	wrong := del
+	wrong.UID = "00000000-0000-0000-0000-000000000000"
+	do(t, ctx, c, wrong, playbook.NotHappened)
+	// Somebody edits the object between backup and delete.
+	if _, err := client.AppsV1().DaemonSets(ds.Namespace).Patch(ctx, ds.Name, types.MergePatchType,
+		[]byte(`{"metadata":{"labels":{"edited":"true"}}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	do(t, ctx, c, del, playbook.NotHappened)
+	if after := get(t, ctx, ds); after.UID != ds.UID || after.DeletionTimestamp != nil || after.Labels["edited"] != "true" {
+		t.Errorf("the edited object was touched: %+v", after.ObjectMeta)
+	}
+	// A takeover touches the object, and the paused worker's delete dies on its resourceVersion.
+	del = deleteOf(ds, reapplyCheck(t, ctx, c, ds))
+	if ok, err := c.Touch(ctx, del.Target(), "run-1", 2); err != nil || !ok {
+		t.Fatalf("touch: %t, %v", ok, err)
+	}
+	do(t, ctx, c, del, playbook.NotHappened)
+	// A touch is not an edit: the manifest is the same.
+	if again := reapplyCheck(t, ctx, c, ds); again.SHA256 != del.BackupSHA256 {
+		t.Error("the touch changed the manifest")
+	}
+	gone := del
+	gone.Name = "no-such"
+	do(t, ctx, c, gone, playbook.Superseded)
+}
+
+func TestCreateNeverOverwrites(t *testing.T) {
+	ctx, client, c := setup(t)
+	ds := agent(t, ctx, fault.Agent{Namespace: "create", Name: "node-exporter"})
+	check := reapplyCheck(t, ctx, c, ds)
+	create := playbook.Call{Run: "run-1", Manifest: check.Manifest,
+		Action: playbook.Create{Namespace: ds.Namespace, Name: ds.Name, OldUID: string(ds.UID), BackupSHA256: check.SHA256}}
+	doCall(t, ctx, c, create, playbook.Superseded) // the old object was never deleted
+
+	tampered := create
+	tampered.Manifest = append(slices.Clone(check.Manifest), ' ')
+	doCall(t, ctx, c, tampered, playbook.Refused)
+
+	// A finalizer holds the deletion up: the create has to come again later.
+	if _, err := client.AppsV1().DaemonSets(ds.Namespace).Patch(ctx, ds.Name, types.MergePatchType,
+		[]byte(`{"metadata":{"finalizers":["example.com/hold"]}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	check = reapplyCheck(t, ctx, c, ds)
+	do(t, ctx, c, deleteOf(ds, check), playbook.Happened)
+	if seen := known(t, "DaemonSet", observe(ctx, c, playbook.Look{Target: target(ds)}).DaemonSet); seen.DeletedAt == nil || !slices.Contains(seen.Finalizers, "example.com/hold") {
+		t.Errorf("DaemonSet = %+v, want it deleting and held", seen)
+	}
+	doCall(t, ctx, c, create, playbook.NotHappened)
+	if _, err := client.AppsV1().DaemonSets(ds.Namespace).Patch(ctx, ds.Name, types.MergePatchType,
+		[]byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	// Somebody else creates it, differently, before we do.
+	eventually(t, ctx, "the old object to go", func(ctx context.Context) error {
+		st, err := c.State(ctx, create.Action.Target())
+		if err == nil && st.Exists {
+			err = errors.New("it is still there")
+		}
+		return err
+	})
+	theirs, err := fault.CreateDaemonSet(ctx, client, fault.Agent{Namespace: ds.Namespace, Name: ds.Name, Image: "registry.example.com/theirs:1.0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := doCall(t, ctx, c, create, playbook.Superseded)
+	if !strings.Contains(s.Detail, "differently") || get(t, ctx, ds).UID != theirs.UID {
+		t.Errorf("detail = %q", s.Detail)
+	}
+}
+
+// The dry run goes out under the real name, so that a policy on names is asked the real question; and what a policy has
+// against the create is found before anything is deleted.
+func TestReapplyCheckFindsARefusalBeforeTheDelete(t *testing.T) {
+	ctx, client, c := setup(t)
+	ds := agent(t, ctx, fault.Agent{Namespace: "policy", Name: "node-exporter"})
+	reapplyCheck(t, ctx, c, ds)
+	refuseCreates(t, ctx, client, "policy")
+	look := playbook.Look{Target: target(ds), Wants: []playbook.Want{{Kind: playbook.WantReapply}}}
+	eventually(t, ctx, "the policy to be enforced", func(ctx context.Context) error {
+		check, ok := observe(ctx, c, look).Reapply.Get()
+		if !ok || !strings.Contains(check.DryRun, "no DaemonSet may be created today") {
+			return fmt.Errorf("dry run = %q", check.DryRun)
+		}
+		return nil
+	})
+	if get(t, ctx, ds).UID != ds.UID {
+		t.Error("the check changed the DaemonSet")
+	}
+}
+
+func TestReadOnlyRefusesEveryChange(t *testing.T) {
+	ctx, _, _ := setup(t)
+	c := carrier(t, kube.Options{Version: "test", ReadOnly: true})
+	ds := agent(t, ctx, fault.Agent{Namespace: "readonly", Name: "node-exporter"})
+	pods := workload(t, ctx, fault.Workload{Namespace: "readonly", Name: "master", Replicas: 2})
+	check := reapplyCheck(t, ctx, c, ds) // dry runs and access reviews are reads
+	n := node(t, ctx, worker(8))
+	for _, a := range []playbook.Action{cordonOf(n, "run-1"), evictOf(pods[0]), deleteOf(ds, check),
+		playbook.Nudge{Namespace: ds.Namespace, Name: ds.Name, UID: string(ds.UID), ResourceVersion: ds.ResourceVersion, Run: "run-1"}} {
+		if s := do(t, ctx, c, a, playbook.NotHappened); !strings.Contains(s.Detail, "read-only") {
+			t.Errorf("%s: detail = %q", a.Kind(), s.Detail)
+		}
+	}
+	if _, err := c.Touch(ctx, playbook.Ref{Kind: "Node", Name: n.Name}, "run-1", 1); err == nil {
+		t.Error("touch went through")
+	}
+	if get(t, ctx, ds).ResourceVersion != ds.ResourceVersion {
+		t.Error("the DaemonSet was changed")
+	}
+}
+
+func TestWritesBearTheRunInTheirUserAgent(t *testing.T) {
+	ctx, _, c := setup(t)
+	ds := agent(t, ctx, fault.Agent{Namespace: "agentname", Name: "node-exporter"})
+	do(t, ctx, c, playbook.Nudge{Namespace: ds.Namespace, Name: ds.Name, UID: string(ds.UID), ResourceVersion: ds.ResourceVersion, Run: "run-1"}, playbook.Happened)
+	managers, err := json.Marshal(get(t, ctx, ds).ManagedFields)
+	if err != nil || !strings.Contains(string(managers), `"manager":"drydock"`) {
+		t.Errorf("managed fields = %s, %v", managers, err)
+	}
+}
