@@ -74,6 +74,13 @@ func (a *account) user(id string) *User {
 	return nil
 }
 
+func (a *account) userName(id string) string {
+	if u := a.user(id); u != nil {
+		return u.Name
+	}
+	return id
+}
+
 func (a *account) userByEmail(email string) *User {
 	for _, u := range a.users {
 		if strings.EqualFold(u.Email, email) {

@@ -1,12 +1,14 @@
 package pagerduty
 
 import (
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -229,6 +231,47 @@ func TestAReceiverThatIsSlowOrGone(t *testing.T) {
 	for _, d := range w.Deliveries() {
 		if d.Attempts[0].Status != 0 || d.Attempts[0].Err == "" {
 			t.Errorf("the attempt: %+v", d.Attempts[0])
+		}
+	}
+}
+
+func TestARetryingWebhookIsDroppedAfterTwoDays(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, nil)
+	r := newReceiver(t, 500, 500)
+	w.subscribe(Subscription{URL: r.URL, Events: []string{"incident.triggered"}})
+	w.incident()
+	w.until("the first attempt", w.in(1, Retrying))
+	w.clock.Advance(48 * time.Hour)
+	w.until("the drop", w.in(1, Dropped))
+	if n := r.count(); n != 2 {
+		t.Errorf("%d attempts, want 2", n)
+	}
+}
+
+func TestWhatIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	untrusted := httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(untrusted.Close)
+	_, tlsErr := http.Get(untrusted.URL)
+	tests := map[string]struct {
+		status int
+		err    error
+		want   bool
+	}{
+		"500":                {500, nil, true},
+		"429":                {429, nil, true},
+		"400":                {400, nil, false},
+		"408":                {408, nil, false},
+		"redirect":           {302, nil, false},
+		"unknown authority":  {0, tlsErr, false},
+		"expired":            {0, x509.CertificateInvalidError{Reason: x509.Expired}, true},
+		"for another use":    {0, x509.CertificateInvalidError{Reason: x509.IncompatibleUsage}, false},
+		"connection refused": {0, syscall.ECONNREFUSED, true},
+	}
+	for name, test := range tests {
+		if got := isRetried(test.status, test.err); got != test.want {
+			t.Errorf("%s (%v): %t, want %t", name, test.err, got, test.want)
 		}
 	}
 }

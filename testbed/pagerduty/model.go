@@ -107,8 +107,8 @@ type LogEntry struct {
 	Channel string
 	// Detail is the note's text, the new level, the assignees, in words.
 	Detail string
-	UserID string // Who was notified or assigned, when it was one user.
-	Alert  string // The alert's id, of the entry that triggered.
+	Users  []string // Who was assigned or notified.
+	Alert  string   // The alert's id, of the entry that triggered.
 }
 
 // CustomField is one value of an incident's custom fields.
@@ -162,6 +162,9 @@ func (i *Incident) clone() Incident {
 	c.StatusUpdates = slices.Clone(i.StatusUpdates)
 	c.CustomFields = slices.Clone(i.CustomFields)
 	c.Log = slices.Clone(i.Log)
+	for n := range c.Log {
+		c.Log[n].Users = slices.Clone(c.Log[n].Users)
+	}
 	return c
 }
 

@@ -35,11 +35,7 @@ func (a *account) incidentRef(i *incident) object {
 }
 
 func (a *account) userRef(id string) object {
-	name := ""
-	if u := a.user(id); u != nil {
-		name = u.Name
-	}
-	return ref("user_reference", id, name, a.url("/users/"+id), a.url("/#user-"+id))
+	return ref("user_reference", id, a.userName(id), a.url("/users/"+id), a.url("/#user-"+id))
 }
 
 func (a *account) serviceRef(id string) object {
@@ -117,7 +113,7 @@ func (a *account) incidentJSON(i *incident, include []string) object {
 		"escalation_policy": a.policyJSON(i.PolicyID, with("escalation_policies")),
 		"teams":             a.teamRefs(i), "priority": a.priorityRef(i.Priority),
 		"assignments": assignments, "assigned_via": i.AssignedVia, "acknowledgements": acks,
-		"last_status_change_at": stamp(i.StatusChangedAt), "last_status_change_by": a.lastChanger(i),
+		"last_status_change_at": stamp(i.StatusChangedAt), "last_status_change_by": a.restAgent(i, i.StatusChangedBy),
 		"resolve_reason":          a.resolveReason(i),
 		"alert_counts":            object{"all": len(i.Alerts), "triggered": open, "resolved": len(i.Alerts) - open},
 		"pending_actions":         pendingActions(i),
@@ -143,13 +139,14 @@ func (a *account) incidentJSON(i *incident, include []string) object {
 	return o
 }
 
-// lastChanger: who is nobody shows as the service, as PagerDuty does for what
-// its own timers did [assumed: REST has no null there].
-func (a *account) lastChanger(i *incident) any {
-	if i.StatusChangedBy == (Agent{}) {
+// restAgent: what PagerDuty's own timers and policies did shows in REST as done
+// by the service, where webhooks have null. This is assumed; it makes "somebody
+// is named" a bad test for "a person did it".
+func (a *account) restAgent(i *incident, g Agent) any {
+	if g == (Agent{}) {
 		return a.serviceRef(i.ServiceID)
 	}
-	return a.agentRef(i.StatusChangedBy)
+	return a.agentRef(g)
 }
 
 func pendingActions(i *incident) []object {
@@ -281,11 +278,18 @@ func (a *account) logJSON(i *incident, e LogEntry, include []string) object {
 	}
 	o := object{
 		"id": e.ID, "type": e.Type, "summary": summaryOf(e), "self": a.url("/log_entries/" + e.ID), "html_url": a.html(i.ID),
-		"created_at": stamp(e.At), "agent": a.agentRef(e.By), "channel": channel,
+		"created_at": stamp(e.At), "agent": a.restAgent(i, e.By), "channel": channel,
 		"incident": a.incidentRef(i), "service": a.serviceRef(i.ServiceID), "teams": a.teamRefs(i), "contexts": []any{},
 	}
-	if e.UserID != "" {
-		o["user"] = a.userRef(e.UserID)
+	switch kindOf(e) {
+	case "notify":
+		o["user"] = a.userRef(e.Users[0])
+	case "assign":
+		assignees := []object{}
+		for _, id := range e.Users {
+			assignees = append(assignees, a.userRef(id))
+		}
+		o["assignees"] = assignees
 	}
 	return o
 }

@@ -258,7 +258,7 @@ func TestSnoozeMergeAndStatusUpdate(t *testing.T) {
 	for n := range rows {
 		kinds = append(kinds, log.at("log_entries", len(rows)-1-n, "type"))
 	}
-	want := []any{"trigger_log_entry", "notify_log_entry", "acknowledge_log_entry", "snooze_log_entry", "status_update_log_entry", "merge_log_entry"}
+	want := []any{"trigger_log_entry", "assign_log_entry", "notify_log_entry", "acknowledge_log_entry", "snooze_log_entry", "status_update_log_entry", "merge_log_entry"}
 	if diff := cmp.Diff(want, kinds); diff != "" {
 		t.Errorf("log (-want +got):\n%s", diff)
 	}

@@ -98,6 +98,7 @@ func (a *account) join(i *incident, alert Alert) Alert {
 }
 
 // assignLevel gives the incident to a level of its policy and calls its users.
+// The log calls this an assignment too, made by nobody.
 func (a *account) assignLevel(i *incident, level int) {
 	i.Level, i.AssignedVia = level, ByPolicy
 	i.Assignees = nil
@@ -106,18 +107,25 @@ func (a *account) assignLevel(i *incident, level int) {
 			i.Assignees = append(i.Assignees, Assignment{a.now(), id})
 		}
 	}
+	a.logAssignment(i, act{via: viaAuto})
 	a.notify(i)
 	a.armEscalation(i)
 }
 
+func (a *account) logAssignment(i *incident, c act) {
+	var ids, names []string
+	for _, as := range i.Assignees {
+		ids, names = append(ids, as.UserID), append(names, a.userName(as.UserID))
+	}
+	e := c.entry(a, "assign", "to "+strings.Join(names, ", "))
+	e.Users = ids
+	i.log(e)
+}
+
 func (a *account) notify(i *incident) {
 	for _, as := range i.Assignees {
-		name := as.UserID
-		if u := a.user(as.UserID); u != nil {
-			name = u.Name
-		}
-		e := act{via: viaAuto}.entry(a, "notify", name)
-		e.UserID = as.UserID
+		e := act{via: viaAuto}.entry(a, "notify", a.userName(as.UserID))
+		e.Users = []string{as.UserID}
 		i.log(e)
 	}
 }
@@ -182,14 +190,10 @@ func (a *account) reassign(i *incident, users []string, c act) {
 	i.AssignedVia = Directly
 	i.escalate.stop()
 	i.Assignees = nil
-	names := []string{}
 	for _, id := range users {
 		i.Assignees = append(i.Assignees, Assignment{a.now(), id})
-		if u := a.user(id); u != nil {
-			names = append(names, u.Name)
-		}
 	}
-	i.log(c.entry(a, "assign", "to "+strings.Join(names, ", ")))
+	a.logAssignment(i, c)
 	a.notify(i)
 	a.emit(i, "incident.reassigned", c.by, nil)
 }

@@ -111,7 +111,7 @@ func TestTimers(t *testing.T) {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
 	last := w.Timeline(i.ID)[len(w.Timeline(i.ID))-1]
-	if last.Type != "notify_log_entry" || last.UserID != w.ada.ID {
+	if last.Type != "notify_log_entry" || last.Users[0] != w.ada.ID {
 		t.Errorf("the end of a snooze calls the assignee again: %+v", last)
 	}
 }

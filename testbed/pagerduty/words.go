@@ -24,7 +24,7 @@ var verbs = map[string]string{
 	"reopen":          "reopened",
 	"escalate":        "escalated",
 	"delegate":        "delegated",
-	"assign":          "reassigned",
+	"assign":          "assigned",
 	"annotate":        "noted",
 	"notify":          "notified",
 	"snooze":          "snoozed",
