@@ -164,7 +164,7 @@ func DaemonPod(ctx context.Context, client kubernetes.Interface, namespace, name
 		return nil, err
 	}
 	for _, pod := range pods {
-		if targetNode(&pod) == node {
+		if TargetNode(&pod) == node {
 			return &pod, nil
 		}
 	}
@@ -257,9 +257,9 @@ func podsBySelector(ctx context.Context, client kubernetes.Interface, namespace 
 	return list.Items, nil
 }
 
-// targetNode is the node of a daemon pod: where it runs or, before it is bound, the
+// TargetNode is the node of a daemon pod: where it runs or, before it is bound, the
 // only one that its affinity admits.
-func targetNode(pod *corev1.Pod) string {
+func TargetNode(pod *corev1.Pod) string {
 	if pod.Spec.NodeName != "" {
 		return pod.Spec.NodeName
 	}

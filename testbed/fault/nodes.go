@@ -266,7 +266,7 @@ func removeDaemonPod(ctx context.Context, client kubernetes.Interface, set types
 			return err
 		}
 		for _, pod := range pods {
-			if targetNode(&pod) != node {
+			if TargetNode(&pod) != node {
 				continue
 			}
 			if pod.DeletionTimestamp == nil {
