@@ -27,7 +27,8 @@ func Decide(p Policy, r Run, o Observation) Decision {
 
 // leaveUndrainable marks full nodes that can not be drained as left alone, so that they do not hide one that can.
 func (s *situation) leaveUndrainable() {
-	if s.r.State != Triage || s.blind != "" {
+	// While another run holds the claim, its cordon may be on the very node: wait and look again then.
+	if s.r.State != Triage || s.blind != "" || s.ledger.ClaimHolder != "" {
 		return
 	}
 	for s.d.Finding == FindingNodeFull && s.d.Confirmed && s.d.Node != "" {

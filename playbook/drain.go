@@ -322,27 +322,42 @@ func (s *situation) stepEvict(n Node, pods NodePods, owed Obligation) {
 		}
 		return
 	}
-	taken := len(happened(moved))
-	if taken >= s.m.Drain.Need {
-		if s.now.Sub(lastSettled(moved)) > s.p.Timing.EvictWait {
-			s.failDrain("the freed places were taken by other pods")
-			s.promise(owed.Action, owed.Seq)
-		}
-		return
-	}
-	if why := s.refusal(); why != "" {
+	giveUp := func(why string) {
 		s.failDrain(why)
 		s.promise(owed.Action, owed.Seq)
+	}
+	taken := len(happened(moved))
+	reservations := []Reservation{s.claim()}
+	if taken >= s.m.Drain.Need {
+		// A cordoned node still receives other DaemonSets' pods: a freed place can be taken (kubernetes.md 1.6). One more is
+		// moved within the same limits, and reserved like the first ones.
+		if taken >= s.p.Limits.EvictionsPerNode {
+			giveUp("the freed places were taken by other pods")
+			return
+		}
+		for _, r := range s.drainReservations(1) {
+			if r.Scope == ScopeCordonedNodes {
+				continue
+			}
+			if !r.Held() && !s.fits(r) {
+				giveUp("the freed places were taken by other pods, and the budget " + r.Budget() + " is used up")
+				return
+			}
+			reservations = append(reservations, r)
+		}
+	}
+	if why := s.refusal(); why != "" {
+		giveUp(why)
 		return
 	}
 	victim, ok := s.nextVictim(pods, moved)
 	if ok {
-		s.promise(Evict{Node: n.Name, Namespace: victim.Namespace, Pod: victim.Name, UID: victim.UID, Owner: victim.Owner}, 0, s.claim())
+		s.promise(Evict{Node: n.Name, Namespace: victim.Namespace, Pod: victim.Name, UID: victim.UID, Owner: victim.Owner}, 0, reservations...)
+		s.m.Drain.Need = max(s.m.Drain.Need, taken+1)
 		return
 	}
 	if s.now.Sub(lastSettled(moved)) > s.p.Timing.EvictWait && s.now.Sub(s.m.Drain.Started) > s.p.Timing.EvictWait {
-		s.failDrain("no pod may be moved: their disruption budgets stay exhausted, or their owners are not ready again")
-		s.promise(owed.Action, owed.Seq)
+		giveUp("no pod may be moved: their disruption budgets stay exhausted, or their owners are not ready again")
 	}
 }
 

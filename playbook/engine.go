@@ -62,6 +62,8 @@ type tick struct {
 	began   time.Time // the local clock at the same moment
 	carrier Carrier
 	log     *slog.Logger
+	// again are intents towards PagerDuty whose earlier call is proven not to have happened: act sends them once more.
+	again map[int]bool
 }
 
 // Advance makes one tick of a run: recover, observe, decide, promise, act. ErrBusy when another replica holds the
@@ -96,7 +98,7 @@ func (e *Engine) begin(ctx context.Context, runID string) (*tick, error) {
 		return nil, fmt.Errorf("load run %s: %w", runID, err)
 	}
 	t := &tick{e: e, h: h, run: run, policy: e.Policy(run.Target), now: now, began: began,
-		log: e.Log.With("run", runID, "target", run.Target.String())}
+		again: map[int]bool{}, log: e.Log.With("run", runID, "target", run.Target.String())}
 	if !slices.Contains(States(), run.State) || run.TableVersion != TableVersion {
 		h.Release()
 		return nil, fmt.Errorf("advance run %s: %w", runID, ErrForeignTable)
@@ -143,11 +145,13 @@ func (t *tick) recoverOne(i Intent) (s Settlement, ok bool, err error) {
 		// Begin is written before each call, under the lease: without it there was no call.
 		return Settlement{Result: NotHappened, Detail: "it was never sent"}, true, nil
 	case remote == "pagerduty":
-		if !t.laneOpen(i.Lane) {
+		// Until its own deadline the lost call may still be on its way, and a second one would say everything twice.
+		if !t.laneOpen(i.Lane) || t.clock().Before(i.CallDeadline) {
 			return Settlement{}, false, nil
 		}
 		s, err := t.e.Pager.Recover(ctx, i, t.run.ID)
 		// What did not happen is sent again by act, under the same intent and marker.
+		t.again[i.Seq] = err == nil && s.Result == NotHappened
 		return s, err == nil && s.Result != NotHappened, err
 	case remote == "jenkins":
 		s, err := t.e.Promoter.Recover(ctx, i)
@@ -466,7 +470,7 @@ func (t *tick) act() error {
 		if blocked[i.Lane] || !t.laneOpen(i.Lane) {
 			continue
 		}
-		if i.Lane.Remote() != "pagerduty" && !i.SentAt.IsZero() {
+		if !i.SentAt.IsZero() && !t.again[i.Seq] {
 			blocked[i.Lane] = true // recover has to find out first
 			continue
 		}

@@ -39,9 +39,20 @@ func (s *situation) promoteReservations() []Reservation {
 		Limit: s.p.Limits.PromotionsPer6h, Window: 6 * time.Hour}}
 }
 
+// promotes are the run's promotions, without those that are proven never to have been sent: they may be promised again.
+func (s *situation) promotes() []Intent {
+	var out []Intent
+	for _, i := range s.intents(KindPromote) {
+		if i.Result != NotHappened || !i.SentAt.IsZero() {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
 // promotionSpent says why the component is not promoted again, or nothing. One run promotes once, whatever came of it.
 func (s *situation) promotionSpent() string {
-	if len(s.intents(KindPromote)) > 0 {
+	if len(s.promotes()) > 0 {
 		return "the DaemonSet is absent again though its component was promoted in this run"
 	}
 	for _, r := range s.promoteReservations() {
@@ -55,7 +66,7 @@ func (s *situation) promotionSpent() string {
 
 // promotionFailure says that the promotion can not bring the DaemonSet back, or nothing.
 func (s *situation) promotionFailure() string {
-	last := lastOf(s.intents(KindPromote))
+	last := lastOf(s.promotes())
 	if last == nil || last.Open() {
 		return ""
 	}
@@ -85,7 +96,7 @@ func (s *situation) attempt(ask Promote) (Attempt, bool) {
 }
 
 func (s *situation) redeployed() bool {
-	last := lastOf(s.intents(KindPromote))
+	last := lastOf(s.promotes())
 	if last == nil || last.Open() {
 		// Somebody else brought it back before the promotion was sent.
 		return last == nil && s.o.DaemonSet.IsKnown() && s.ds().Exists
@@ -101,7 +112,7 @@ func (s *situation) redeployed() bool {
 func (s *situation) stepRedeploy() {
 	s.want(Want{Kind: WantPromotion})
 	promo, ok := s.o.Promotion.Get()
-	if last := lastOf(s.intents(KindPromote)); last != nil {
+	if last := lastOf(s.promotes()); last != nil {
 		if ask, isPromote := last.Action.(Promote); isPromote && last.Result == Happened {
 			s.done("promoted build %d (version %s) of %s to %s again", ask.Build, ask.Version, ask.Component, ask.Carrier)
 		}

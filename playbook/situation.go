@@ -116,7 +116,7 @@ func (s *situation) openIncidents() []RunIncident {
 func (s *situation) stoppingAct() (in RunIncident, act Act, stopped bool) {
 	for _, in := range s.openIncidents() {
 		facts, ok := s.o.Incidents[in.ID].Get()
-		if !ok {
+		if !ok || s.resolving(in.ID) {
 			continue
 		}
 		began := s.r.StartedAt
@@ -144,11 +144,22 @@ func (s *situation) recovered() bool {
 	}
 	for _, in := range open {
 		facts, ok := s.o.Incidents[in.ID].Get()
-		if !ok || facts.Status != Resolved {
+		if !ok || facts.Status != Resolved || s.resolving(in.ID) {
 			return false
 		}
 	}
 	return true
+}
+
+// resolving reports whether this run's own resolve of the incident has happened or is on its way: an incident that it
+// ended was not ended by others.
+func (s *situation) resolving(incident string) bool {
+	for _, i := range s.intents(KindResolve) {
+		if i.Action.Target().Name == incident && (i.Result == Happened || (i.Open() && !i.SentAt.IsZero())) {
+			return true
+		}
+	}
+	return false
 }
 
 // openLane reports whether something is promised and not settled in a lane of the given remote.
