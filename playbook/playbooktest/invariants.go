@@ -21,6 +21,7 @@ type inspector struct {
 	goneSince  map[playbook.Target]time.Time
 	markSince  map[string]time.Time
 	effects    map[string]int // checked so far, by carrier
+	paired     map[string]int // the carrier's version when its pods were last looked at
 	writes     int
 	asked      int
 	orphaned   []orphaned
@@ -35,7 +36,7 @@ type orphaned struct {
 
 func newInspector() inspector {
 	return inspector{seen: map[string]bool{}, readAt: map[string]time.Time{}, goneSince: map[playbook.Target]time.Time{},
-		markSince: map[string]time.Time{}, effects: map[string]int{}}
+		markSince: map[string]time.Time{}, effects: map[string]int{}, paired: map[string]int{}}
 }
 
 // Violations lists what was broken, each once, in order.
@@ -58,7 +59,6 @@ func (w *World) watch(t playbook.Target) {
 
 // inspect checks what holds at every moment.
 func (w *World) inspect() {
-	w.lookWhens()
 	for _, t := range w.watched {
 		w.inspectExists(t)
 	}
@@ -75,6 +75,7 @@ func (w *World) inspect() {
 	for ; w.asked < len(w.Promoter.Asked); w.asked++ {
 		w.inspectPromotion(w.Promoter.Asked[:w.asked+1])
 	}
+	w.lookWhens()
 }
 
 // inspectExists is I1: a DaemonSet that existed when its run began is never gone for more than 60 s, unless a person
@@ -103,8 +104,7 @@ func (w *World) inspectNodes(c *Carrier) {
 			continue
 		}
 		marked++
-		r, ok := w.Ledger.Run(n.Mark.Run)
-		if ok && !r.State.Ended() {
+		if r := w.Ledger.runs[n.Mark.Run]; r != nil && !r.run.State.Ended() {
 			w.markSince[key] = w.Clock.Now()
 			continue
 		}
@@ -115,18 +115,20 @@ func (w *World) inspectNodes(c *Carrier) {
 	if marked > max(1, w.Policy.Limits.CordonedNodes) {
 		w.violate("I5: %d nodes of %s are cordoned by Drydock at one time", marked, c.Name)
 	}
-	for _, s := range c.sets {
-		for _, n := range c.nodes {
-			live := 0
-			for _, p := range c.pods {
-				if p.App == s.Name && p.Namespace == s.Namespace && p.Node == n.Name && !p.Terminating {
-					live++
-				}
-			}
-			if live > 1 {
-				w.violate("two daemon pods of %s share node %s", s.Name, n.Name)
-			}
+	if w.paired[c.Name] == c.version {
+		return
+	}
+	w.paired[c.Name] = c.version
+	daemons := map[string]string{}
+	for _, p := range c.pods {
+		key := p.Namespace + "/" + p.App + " " + p.Node
+		if p.Pinned == "" || p.Node == "" || p.Terminating {
+			continue
 		}
+		if daemons[key] != "" {
+			w.violate("two daemon pods of %s/%s share node %s", p.Namespace, p.App, p.Node)
+		}
+		daemons[key] = p.Name
 	}
 }
 

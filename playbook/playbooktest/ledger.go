@@ -118,7 +118,7 @@ func (l *Ledger) Run(runID string) (playbook.Run, bool) {
 	if r == nil {
 		return playbook.Run{}, false
 	}
-	return copyRun(r.run), true
+	return share(r.run), true
 }
 
 // Runs lists the runs' ids, oldest first.
@@ -232,7 +232,7 @@ func (l *Ledger) Load(_ context.Context, h playbook.Hold) (playbook.Run, time.Ti
 	if r.run.TableVersion != playbook.TableVersion || !slices.Contains(playbook.States(), r.run.State) {
 		return playbook.Run{}, time.Time{}, playbook.ErrForeignTable
 	}
-	return copyRun(r.run), l.clock.Now(), nil
+	return stored(r.run), l.clock.Now(), nil
 }
 
 // Facts reads what Decide must respect beyond the run.
@@ -311,14 +311,19 @@ func (l *Ledger) Backup(_ context.Context, runID, sha256 string) (playbook.Manif
 
 var errNoBackup = errors.New("there is no such backup")
 
-// copyRun makes a copy that shares nothing that can be written. The memory goes through its stored form, so that what
-// can not be stored shows here and not first on Postgres.
-func copyRun(r playbook.Run) playbook.Run {
+// stored sends a run's memory through its stored form, so that what can not be stored shows here and not first on Postgres.
+func stored(r playbook.Run) playbook.Run {
 	b := encode(r.Memory)
 	r.Memory = playbook.Memory{}
 	if err := json.Unmarshal(b, &r.Memory); err != nil {
 		panic(fmt.Sprintf("memory of run %s does not survive being stored: %v", r.ID, err))
 	}
+	return share(r)
+}
+
+// share makes a copy whose lists can be written. Its memory is the ledger's own: only Decide writes a memory, and it
+// starts from a copy.
+func share(r playbook.Run) playbook.Run {
 	r.Incidents = slices.Clone(r.Incidents)
 	r.Intents = slices.Clone(r.Intents)
 	return r

@@ -25,7 +25,7 @@ func (l *Ledger) Commit(_ context.Context, h playbook.Hold, c playbook.Commit) (
 
 	// From here on everything is written.
 	now := l.clock.Now()
-	next := copyRun(c.Run)
+	next := stored(c.Run)
 	next.Intents = append(slices.Clone(r.run.Intents), intents...)
 	next.Version = r.run.Version + 1
 	if c.Store {
@@ -54,7 +54,7 @@ func (l *Ledger) Commit(_ context.Context, h playbook.Hold, c playbook.Commit) (
 		}
 		l.giveBack(r)
 	}
-	return copyRun(r.run), nil
+	return share(r.run), nil
 }
 
 // promise numbers the intents and grants their reservations, without writing anything.
@@ -142,12 +142,12 @@ func (l *Ledger) Settle(_ context.Context, h playbook.Hold, seq int, s playbook.
 	}
 	if !i.Open() {
 		if i.Result == s.Result {
-			return copyRun(r.run), nil
+			return share(r.run), nil
 		}
 		return playbook.Run{}, fmt.Errorf("settle intent %d of run %s as %s: it is settled as %s", seq, r.run.ID, s.Result, i.Result)
 	}
 	i.SettledAt, i.Result, i.Detail, i.Receipt = l.clock.Now(), s.Result, s.Detail, s.Receipt
 	r.run.Version++
 	l.giveBack(r)
-	return copyRun(r.run), nil
+	return share(r.run), nil
 }

@@ -92,12 +92,11 @@ func promised(w *World, kind playbook.Kind) func() bool {
 }
 
 var (
-	drained     = []playbook.Kind{playbook.KindCordon, playbook.KindEvict, playbook.KindUncordon}
-	givenBack   = []playbook.Kind{playbook.KindCordon, playbook.KindUncordon}
-	reapplied   = []playbook.Kind{playbook.KindOrphanDelete, playbook.KindCreate}
-	repaired    = End{Outcome: playbook.OutcomeResolved, Finding: playbook.FindingHealthy, Says: "Drydock resolved this"}
-	orHandOver  = []playbook.Outcome{playbook.OutcomeEscalated}
-	orElsewhere = []playbook.Outcome{playbook.OutcomeEscalated, playbook.OutcomeResolved}
+	drained    = []playbook.Kind{playbook.KindCordon, playbook.KindEvict, playbook.KindUncordon}
+	givenBack  = []playbook.Kind{playbook.KindCordon, playbook.KindUncordon}
+	reapplied  = []playbook.Kind{playbook.KindOrphanDelete, playbook.KindCreate}
+	repaired   = End{Outcome: playbook.OutcomeResolved, Finding: playbook.FindingHealthy, Says: "Drydock resolved this"}
+	orHandOver = []playbook.Outcome{playbook.OutcomeEscalated}
 )
 
 func handedOver(f playbook.Finding, says string) []End {
@@ -140,12 +139,13 @@ func repairs() []Scenario {
 			Name:  "a disk-space incident is open, then resolved, and the full node remains",
 			Setup: func(w *World) { full(w, "worker-1"); w.Pager.OpenDisk(defaultCarrier) },
 			Later: func(w *World) { w.Clock.After(25*time.Second, func() { w.Pager.CloseDisks(defaultCarrier) }) },
-			Ends:  []End{repaired}, Did: drained, Or: orHandOver,
+			Ends:  []End{repaired}, Did: drained,
 		},
 		{
 			Name:  "absent, promoted again",
 			Setup: func(w *World) { absent(w) },
-			Ends:  []End{repaired}, Did: []playbook.Kind{playbook.KindPromote}, Or: orHandOver,
+			Ends:  []End{repaired}, Did: []playbook.Kind{playbook.KindPromote},
+			Or: orHandOver, // a promotion whose fate is not known is never sent again
 		},
 		{
 			Name: "absent on purpose: the source names no version",
@@ -159,14 +159,14 @@ func repairs() []Scenario {
 		{
 			Name:  "node full, drained",
 			Setup: func(w *World) { full(w, "worker-1") },
-			Ends:  []End{repaired}, Did: drained, Or: orHandOver,
+			Ends:  []End{repaired}, Did: drained,
 		},
 		{
 			Name:   "node full, drained and reapplied as the runbook's letter says",
 			Setup:  func(w *World) { full(w, "worker-1") },
 			Policy: func(p *playbook.Policy) { p.DaemonSet.Reapply = playbook.ReapplyAlways },
-			Ends:   []End{repaired}, Or: orHandOver,
-			Did: []playbook.Kind{playbook.KindCordon, playbook.KindEvict, playbook.KindOrphanDelete, playbook.KindCreate, playbook.KindUncordon},
+			Ends:   []End{repaired},
+			Did:    []playbook.Kind{playbook.KindCordon, playbook.KindEvict, playbook.KindOrphanDelete, playbook.KindCreate, playbook.KindUncordon},
 		},
 		{
 			Name:  "node full, a disruption budget blocks for a while",
@@ -178,7 +178,7 @@ func repairs() []Scenario {
 					}
 				})
 			},
-			Ends: []End{repaired}, Did: drained, Or: orHandOver,
+			Ends: []End{repaired}, Did: drained,
 		},
 		{
 			Name:  "node full, a disruption budget blocks for good",
@@ -194,12 +194,12 @@ func repairs() []Scenario {
 		{
 			Name:  "two nodes full",
 			Setup: func(w *World) { full(w, "worker-1", "worker-2") },
-			Ends:  []End{repaired}, Did: append(append([]playbook.Kind{}, drained...), drained...), Or: orHandOver,
+			Ends:  []End{repaired}, Did: append(append([]playbook.Kind{}, drained...), drained...),
 		},
 		{
 			Name:  "uncovered, reapplied",
 			Setup: func(w *World) { uncovered(w) },
-			Ends:  []End{repaired}, Did: reapplied, Or: orHandOver,
+			Ends:  []End{repaired}, Did: reapplied,
 		},
 		{
 			Name: "uncovered, but a Helm release owns it",
@@ -262,93 +262,12 @@ func repairs() []Scenario {
 	}
 }
 
-// disturbances are nights on which people, other targets or remotes get in the way.
-func disturbances() []Scenario {
-	return []Scenario{
-		{
-			Name:  "a person acknowledges during a drain",
-			Setup: func(w *World) { full(w, "worker-1") },
-			Later: func(w *World) {
-				w.When("cordoned", marked(w.Carrier(defaultCarrier), "worker-1"), func() {
-					w.Clock.After(time.Second, func() { w.Pager.Human("PINC001", playbook.ActAcknowledged, "Ada") })
-				})
-			},
-			Ends: []End{{Outcome: playbook.OutcomeStoodDown, Says: "Ada"}}, Did: givenBack, Or: orElsewhere,
-		},
-		{
-			Name:  "a person had cordoned the full node",
-			Setup: func(w *World) { full(w, "worker-1").HumanCordon("worker-1") },
-			Ends:  handedOver(playbook.FindingNodeDown, "somebody else has cordoned"),
-		},
-		{
-			Name:  "a person cordons the full node as Drydock is about to",
-			Setup: func(w *World) { full(w, "worker-1") },
-			Later: func(w *World) {
-				w.When("about to cordon", promised(w, playbook.KindCordon), func() { w.Carrier(defaultCarrier).HumanCordon("worker-1") })
-			},
-			Ends: handedOver(playbook.FindingNodeDown, "somebody else has cordoned"),
-		},
-		{
-			Name:  "a person wants the drained node to stay cordoned",
-			Setup: func(w *World) { full(w, "worker-1") },
-			Later: func(w *World) {
-				w.When("cordoned", marked(w.Carrier(defaultCarrier), "worker-1"), func() { w.Carrier(defaultCarrier).HumanKeepCordoned("worker-1") })
-			},
-			Ends: []End{repaired}, Did: drained[:2], Or: orHandOver,
-		},
-		{
-			Name:  "a person edits the DaemonSet as Drydock is about to delete it",
-			Setup: func(w *World) { uncovered(w) },
-			Later: func(w *World) {
-				w.When("about to delete", promised(w, playbook.KindOrphanDelete), func() {
-					w.Carrier(defaultCarrier).HumanEdit(defaultNS, defaultDaemon, "team", "armada-ops")
-				})
-			},
-			Ends: []End{repaired}, Did: reapplied, Or: orHandOver,
-		},
-		{
-			Name:  "the alert recovers by itself during triage",
-			Setup: func(w *World) { full(w, "worker-1") },
-			Later: func(w *World) { w.Clock.After(7*time.Second, func() { w.Pager.MonitoringResolves("PINC001") }) },
-			Ends:  []End{{Outcome: playbook.OutcomeStoodDown, Says: "resolved by others"}},
-		},
-		{
-			Name:   "mode observe",
-			Setup:  func(w *World) { full(w, "worker-1") },
-			Policy: func(p *playbook.Policy) { p.Mode = playbook.ModeObserve },
-			Ends:   []End{{Outcome: playbook.OutcomeStoodDown, Finding: playbook.FindingNodeFull, Says: "changed nothing"}},
-		},
-		{
-			Name:   "the carrier can not be reached until the deadline",
-			Setup:  func(w *World) { full(w, "worker-1").Unreachable = "dial tcp: i/o timeout" },
-			Policy: func(p *playbook.Policy) { p.Timing.Deadline = 4 * time.Minute },
-			Ends:   handedOver(playbook.FindingUnknown, "i/o timeout"),
-		},
-		{
-			Name:  "PagerDuty can not be reached for a while",
-			Setup: func(w *World) { full(w, "worker-1"); w.Pager.Unreachable = "503" },
-			Later: func(w *World) { w.Clock.After(time.Minute, func() { w.Pager.Unreachable = "" }) },
-			Ends:  []End{repaired}, Did: drained, Or: orHandOver,
-		},
-		{
-			Name:  "the kill switch is engaged during a drain",
-			Setup: func(w *World) { full(w, "worker-1") },
-			Later: func(w *World) {
-				w.When("cordoned", marked(w.Carrier(defaultCarrier), "worker-1"), func() {
-					w.Ledger.kill[""] = "storm"
-				})
-			},
-			Ends: handedOver("", "storm"), Did: givenBack,
-		},
-		{
-			Name: "two targets on one carrier",
-			Setup: func(w *World) {
-				c := full(w, "worker-1")
-				c.AddSet(DaemonSet{Namespace: defaultNS, Name: "docker-metrics-endpoint"})
-			},
-			Alerts: []playbook.Target{target(defaultCarrier, defaultDaemon), target(defaultCarrier, "docker-metrics-endpoint")},
-			Ends:   []End{repaired, {Outcome: playbook.OutcomeResolved, Finding: playbook.FindingHealthy}}, Or: orHandOver,
-			Did: []playbook.Kind{playbook.KindCordon, playbook.KindEvict, playbook.KindEvict, playbook.KindUncordon},
-		},
+// podOn finds the daemon pod of a node.
+func podOn(c *Carrier, app, node string) *Pod {
+	for _, p := range c.pods {
+		if p.App == app && p.Pinned == node {
+			return p
+		}
 	}
+	return nil
 }
