@@ -54,7 +54,7 @@ func worker(n int) string { return fmt.Sprintf("%s-worker-%02d", carrierName, n)
 // setup gives a test its deadline, the cluster's own client and the carrier under test.
 func setup(t *testing.T) (context.Context, kubernetes.Interface, *kube.Carrier) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx, cluster.Client(), carrier(t, kube.Options{Version: "test"})
 }
