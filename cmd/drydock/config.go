@@ -2,14 +2,13 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/drydock/drydock/playbook"
+	"github.com/drydock/drydock/playbook/kube"
 )
 
 // Config is drydock.yaml. A field's tags are the one description of its key: `yaml` names it, `doc` explains it (it goes
@@ -280,59 +279,27 @@ func (c *Config) path(p string) string {
 	return filepath.Join(filepath.Dir(c.file), p)
 }
 
-// allCarriers lists the configured carriers and those of carrier_dir, with resolved paths.
-func (c *Config) allCarriers() ([]Carrier, error) {
-	all := slices.Clone(c.Carriers)
-	for i := range all {
-		all[i].Kubeconfig = c.path(all[i].Kubeconfig)
-		all[i].ActorKubeconfig = c.path(all[i].ActorKubeconfig)
+// entries are the listed carriers as playbook/kube knows them.
+func (c *Config) entries() []kube.Entry {
+	entries := make([]kube.Entry, 0, len(c.Carriers))
+	for _, carrier := range c.Carriers {
+		entries = append(entries, kube.Entry{
+			Name: carrier.Name, Kubeconfig: c.path(carrier.Kubeconfig), Context: carrier.Context, ActorKubeconfig: c.path(carrier.ActorKubeconfig),
+		})
 	}
-	if c.CarrierDir == "" {
-		return all, nil
-	}
-	dir := c.path(c.CarrierDir)
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("carrier_dir: %w", err)
-	}
-	for _, e := range entries {
-		name := e.Name()
-		if strings.HasPrefix(name, ".") {
-			continue
-		}
-		file := filepath.Join(dir, name)
-		// Stat and not the entry: Kubernetes mounts secrets as symbolic links.
-		if info, err := os.Stat(file); err != nil || !info.Mode().IsRegular() {
-			continue
-		}
-		carrier := Carrier{Name: carrierName(name), Kubeconfig: file}
-		carrier.complete()
-		if i := slices.IndexFunc(all, func(o Carrier) bool { return o.Name == carrier.Name }); i >= 0 {
-			return nil, fmt.Errorf("carrier_dir: %s names the carrier %q, which %s names already: rename the file or remove the entry",
-				file, carrier.Name, all[i].Kubeconfig)
-		}
-		if !isDNSName(carrier.Name) {
-			return nil, fmt.Errorf("carrier_dir: %s: %q can not be a carrier's name: use lower-case letters, digits, dots and dashes", file, carrier.Name)
-		}
-		all = append(all, carrier)
-	}
-	return all, nil
+	return entries
 }
 
-func carrierName(file string) string {
-	for _, ext := range []string{".yaml", ".yml", ".kubeconfig", ".conf", ".config", ".json"} {
-		if name, ok := strings.CutSuffix(file, ext); ok {
-			return name
-		}
-	}
-	return file
+// registry opens the carriers; nothing is connected yet.
+func (c *Config) registry(o kube.Options) (*kube.Registry, error) {
+	return kube.NewRegistry(c.entries(), c.path(c.CarrierDir), o)
 }
 
-// policies returns the policy of any target. The carriers' own modes are looked up in carriers; a carrier or DaemonSet that is
-// not listed gets the configuration's general part.
-func (c *Config) policies(carriers []Carrier, installation string) func(playbook.Target) playbook.Policy {
-	byName := make(map[string]Carrier, len(carriers))
-	for _, carrier := range carriers {
+// policies returns the policy of any target. A carrier that is not listed (it came from carrier_dir) and a DaemonSet that is
+// not listed get the defaults.
+func (c *Config) policies(installation string) func(playbook.Target) playbook.Policy {
+	byName := make(map[string]Carrier, len(c.Carriers))
+	for _, carrier := range c.Carriers {
 		byName[carrier.Name] = carrier
 	}
 	return func(t playbook.Target) playbook.Policy {
@@ -347,14 +314,14 @@ func (c *Config) policies(carriers []Carrier, installation string) func(playbook
 			Installation: installation,
 			DaemonSet:    playbook.DaemonSetPolicy{Reapply: playbook.ReapplyIfNeeded},
 		}
-		if carrier, ok := byName[t.Carrier]; ok {
-			if carrier.Mode != "" {
-				p.Mode = carrier.Mode
-			}
-			p.PodLimit, p.DrainFrom = carrier.PodLimit, *carrier.DrainNamespaces
-			if carrier.ControllerManager.Restart != "none" {
-				p.RestartDriver = carrier.ControllerManager.Restart
-			}
+		carrier := byName[t.Carrier]
+		carrier.complete()
+		if carrier.Mode != "" {
+			p.Mode = carrier.Mode
+		}
+		p.PodLimit, p.DrainFrom = carrier.PodLimit, *carrier.DrainNamespaces
+		if carrier.ControllerManager.Restart != "none" {
+			p.RestartDriver = carrier.ControllerManager.Restart
 		}
 		for _, d := range c.DaemonSets {
 			if d.Name == t.DaemonSet && d.Namespace == t.Namespace {

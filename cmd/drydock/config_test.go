@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/drydock/drydock/playbook"
+	"github.com/drydock/drydock/playbook/kube"
 )
 
 func TestConfigErrorsNameKeyLineAndMend(t *testing.T) {
@@ -221,14 +222,13 @@ timing: {tick: 1s}
 	if err != nil {
 		t.Fatal(err)
 	}
-	carriers, err := c.allCarriers()
-	if err != nil {
-		t.Fatal(err)
+	entries := []kube.Entry{
+		{Name: "prod-dal10-carrier3", Kubeconfig: "/etc/drydock/a.yaml"}, {Name: "prod-dal10-carrier4", Kubeconfig: "/abs.yaml"},
 	}
-	if carriers[0].Kubeconfig != "/etc/drydock/a.yaml" || carriers[1].Kubeconfig != "/abs.yaml" {
-		t.Errorf("kubeconfigs are %s and %s", carriers[0].Kubeconfig, carriers[1].Kubeconfig)
+	if diff := cmp.Diff(entries, c.entries()); diff != "" {
+		t.Error(diff)
 	}
-	policy := c.policies(carriers, "inst")
+	policy := c.policies("inst")
 	timing := playbook.DefaultTiming()
 	timing.Tick = time.Second
 	want := playbook.Policy{
@@ -245,38 +245,6 @@ timing: {tick: 1s}
 	got = policy(playbook.Target{Carrier: "prod-dal10-carrier4", Namespace: "monitoring", DaemonSet: "other"})
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
-	}
-}
-
-func TestCarrierDir(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	for _, name := range []string{"prod-dal10-carrier3.yaml", "carrier7", ".hidden"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Mkdir(filepath.Join(dir, "sub"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	c, err := parseConfig("drydock.yaml", []byte("carrier_dir: "+dir+"\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	carriers, err := c.allCarriers()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, k := range carriers {
-		names = append(names, k.Name)
-	}
-	if diff := cmp.Diff([]string{"carrier7", "prod-dal10-carrier3"}, names); diff != "" {
-		t.Error(diff)
-	}
-	c.Carriers = []Carrier{{Name: "carrier7", Kubeconfig: "elsewhere"}}
-	if _, err := c.allCarriers(); err == nil || !strings.Contains(err.Error(), `"carrier7"`) {
-		t.Errorf("a carrier named twice: %v", err)
 	}
 }
 

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/drydock/drydock/api"
+	"github.com/drydock/drydock/playbook"
+	"github.com/drydock/drydock/store"
+)
+
+// history is the store as the API reads it, with the store's errors in the API's words.
+type history struct{ *store.Store }
+
+func (h history) Events(ctx context.Context, limit int, cursor string) (api.EventPage, error) {
+	page, err := h.Store.Events(ctx, limit, cursor)
+	return api.EventPage(page), storeError(err)
+}
+
+func (h history) Runs(ctx context.Context, f playbook.RunFilter) (playbook.RunPage, error) {
+	page, err := h.Store.Runs(ctx, f)
+	return page, storeError(err)
+}
+
+func (h history) Run(ctx context.Context, id string) (playbook.StoredRun, error) {
+	run, err := h.Store.Run(ctx, id)
+	return run, storeError(err)
+}
+
+// intake is the store's inbox as the API writes to it.
+type intake struct{ *store.Store }
+
+func (i intake) Accept(ctx context.Context, a playbook.Arrival) (playbook.EventRecord, error) {
+	return i.Intake(ctx, a)
+}
+
+// orders are people's orders, as the store takes them.
+type orders struct {
+	*store.Store
+	fileSwitch func(carrier string) string
+}
+
+// Retrigger starts a run. The run's id is made from the Idempotency-Key where there is one: repeated, the store finds the run
+// that was started then, on any replica and after any crash.
+func (o orders) Retrigger(ctx context.Context, s playbook.Start, key api.IdempotencyKey) (playbook.Run, error) {
+	if key.Key != "" {
+		s.RunID = idOfKey(key.Key)
+		old, err := o.Run(ctx, s.RunID)
+		switch {
+		case errors.Is(err, playbook.ErrNoRun):
+		case err != nil:
+			return playbook.Run{}, storeError(err)
+		case old.Target != s.Target || old.RetriggeredFrom != s.RetriggeredFrom:
+			return playbook.Run{}, api.ErrKeyReused
+		default:
+			return old.Run, nil
+		}
+	}
+	until, tries, err := o.Breaker(ctx, s.Target)
+	if err != nil {
+		return playbook.Run{}, storeError(err)
+	}
+	if !until.IsZero() {
+		return playbook.Run{}, &playbook.RefusedError{Why: fmt.Sprintf("%d runs of %s in a row changed something and repaired nothing: "+
+			"its breaker is open until %s", len(tries), s.Target, until.UTC().Format(time.RFC3339))}
+	}
+	run, err := o.StartRun(ctx, s)
+	return run, storeError(err)
+}
+
+// idOfKey is a UUID of version 8 (our own making) from a key.
+func idOfKey(key string) string {
+	sum := sha256.Sum256([]byte("drydock idempotency key " + key))
+	return uuid.NewHash(sha256.New(), uuid.Nil, sum[:], 8).String()
+}
+
+// Cancel asks a run to stop. The reason goes with the name, where the run's notes show it.
+func (o orders) Cancel(ctx context.Context, runID, by, reason string) error {
+	if reason != "" {
+		by += " (" + reason + ")"
+	}
+	return storeError(o.Store.Cancel(ctx, runID, by))
+}
+
+// KillSwitch reads the switch from the database and from this replica's files.
+func (o orders) KillSwitch(ctx context.Context, carrier string) (api.KillSwitch, error) {
+	if why := o.fileSwitch(carrier); why != "" {
+		return api.KillSwitch{Engaged: true, Carrier: carrier, Reason: why}, nil
+	}
+	list, err := o.KillSwitches(ctx)
+	if err != nil {
+		return api.KillSwitch{}, storeError(err)
+	}
+	for _, k := range list {
+		if k.Carrier == "" || k.Carrier == carrier {
+			return api.KillSwitch{Engaged: true, Carrier: carrier, Reason: cmp.Or(k.Reason, "no reason was given")}, nil
+		}
+	}
+	return api.KillSwitch{Carrier: carrier}, nil
+}
+
+// SetKillSwitch turns it on or off in the database.
+func (o orders) SetKillSwitch(ctx context.Context, k api.KillSwitch, by string) error {
+	if k.Engaged {
+		return storeError(o.EngageKillSwitch(ctx, store.KillSwitch{Carrier: k.Carrier, Reason: k.Reason, By: by}))
+	}
+	return storeError(o.ReleaseKillSwitch(ctx, k.Carrier))
+}
+
+// storeError puts the store's errors into the API's words. What it does not name is the database's own trouble.
+func storeError(err error) error {
+	var (
+		active  *store.RunActiveError
+		ended   *store.RunEndedError
+		cursor  *store.BadCursorError
+		refused *playbook.RefusedError
+	)
+	switch {
+	case err == nil, errors.Is(err, playbook.ErrNoRun), errors.As(err, &refused):
+		return err
+	case errors.As(err, &active):
+		return api.RunActive(active.Run)
+	case errors.As(err, &ended):
+		return api.ErrRunEnded
+	case errors.As(err, &cursor):
+		return fmt.Errorf("%w: %w", api.ErrBadCursor, err)
+	case errors.Is(err, store.ErrTooSlow):
+		return fmt.Errorf("%w: %w", api.ErrHistorySlow, err)
+	}
+	return fmt.Errorf("%w: %w", api.ErrDatabase, err)
+}

@@ -1,0 +1,241 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/drydock/drydock/api"
+	"github.com/drydock/drydock/incident"
+	"github.com/drydock/drydock/playbook"
+	"github.com/drydock/drydock/playbook/kube"
+	"github.com/drydock/drydock/store"
+)
+
+// wiring is a server whose parts have met.
+type wiring struct {
+	handler http.Handler
+	// loginPath is what the printed address ends with.
+	loginPath string
+	work      func(ctx context.Context) error
+	close     func()
+}
+
+// wire builds everything between the database and the HTTP server. It is the one place that knows all packages.
+func wire(ctx context.Context, cfg *Config, s *resolved, db *database, log *slog.Logger) (*wiring, error) {
+	rules, err := incident.NewRules(cfg.ruleConfig())
+	if err != nil {
+		return nil, usagef("%w", err)
+	}
+	alert, err := newSelfAlert(cfg, s, log)
+	if err != nil {
+		return nil, err
+	}
+	signatures, err := incident.NewVerifier(s.webhookSecrets, alert.signatures)
+	if err != nil {
+		return nil, usagef("%w", err)
+	}
+	if len(s.webhookSecrets) == 0 {
+		log.Warn("pagerduty.webhook_secrets is empty: every webhook is refused with 401")
+	}
+	mine := installation(s.backupKey)
+	policy := cfg.policies(mine)
+	registry, err := cfg.registry(kube.Options{Version: version})
+	if err != nil {
+		return nil, usagef("%w", err)
+	}
+	readers, err := cfg.registry(kube.Options{Version: version, ReadOnly: true})
+	if err != nil {
+		return nil, usagef("%w", err)
+	}
+	if err := registry.Check(); err != nil {
+		// One carrier's mistake must not keep the others from being repaired; its runs hand over with this reason.
+		log.Error("carriers are misconfigured", "error", err)
+	}
+	known := &carriers{registry: readers, policy: policy, now: time.Now}
+
+	fileSwitch := killSwitchFile(cfg.path(cfg.DataDir))
+	st, err := openStore(ctx, cfg, s, db, fileSwitch, log)
+	if err != nil {
+		return nil, err
+	}
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(storeMetrics{st})
+
+	find := &lookup{rules: rules, carriers: known.Names, policy: policy}
+	var pages playbook.Pager = noPager{}
+	if s.pagerDutyToken != "" {
+		client, err := incident.New(incident.Config{APIURL: cfg.PagerDuty.APIURL, Token: s.pagerDutyToken, From: cfg.PagerDuty.From})
+		if err != nil {
+			st.Close()
+			return nil, usagef("pagerduty: %w", err)
+		}
+		find.client = client
+		pages = &pager{client: client, rules: rules, approvers: cfg.Approvers, page: alert.page, now: time.Now, log: log}
+	} else {
+		log.Warn("pagerduty.token is not configured: no incident can be read, so nothing is changed")
+	}
+	engine := &playbook.Engine{
+		Ledger: st, Pager: pages, Promoter: s.promoter, Policy: policy, Clock: time.Now, Log: log, Ticked: countRuns(metrics),
+		Carrier: func(name string) (playbook.Carrier, error) { return registry.Carrier(name) },
+	}
+	w := &wiring{close: st.Close, work: func(ctx context.Context) error { <-ctx.Done(); return nil }}
+	if cfg.Role != roleIngest {
+		w.work = worker{store: st, engine: engine, find: find, cfg: cfg, log: log}.run
+	}
+	options := api.Options{
+		Intake: intake{st}, History: history{st}, Orders: orders{st, fileSwitch}, Incidents: find, Carriers: known,
+		Signatures: signatures, Rules: rules, Policy: policy, Tokens: s.tokens, Metrics: metrics, Log: log, Now: time.Now,
+		Parts: []api.Part{{Name: "database", Check: st.Ping}},
+		NewID: func() string { return uuid.Must(uuid.NewV7()).String() }, Version: version,
+		SecureCookies: s.madeToken == "" && strings.HasPrefix(cfg.PublicURL, "https://"),
+	}
+	if s.madeToken != "" {
+		options.OneTimeCode, options.LoginToken = randomCode(), s.madeToken
+		w.loginPath = "/login?code=" + options.OneTimeCode
+	}
+	w.handler = api.New(options)
+	return w, nil
+}
+
+func openStore(ctx context.Context, cfg *Config, s *resolved, db *database, fileSwitch func(string) string, log *slog.Logger) (*store.Store, error) {
+	identity := hostname()
+	if db.private != nil {
+		identity = "private"
+	}
+	st, err := store.Open(ctx, store.Options{
+		DatabaseURL: db.url, Node: identity + "/" + randomCode(), BackupKey: s.backupKey, LeaseTTL: cfg.Timing.Lease.std(),
+		FileSwitch: fileSwitch, IneffectiveRuns: cfg.Limits.IneffectiveRuns, Log: log,
+	})
+	if err != nil {
+		return nil, remotef("%w", err)
+	}
+	if db.private != nil {
+		// The private Postgres serves one replica, and its data directory is locked: an earlier process is surely dead.
+		if err := st.TakeOver(ctx, identity); err != nil {
+			st.Close()
+			return nil, remotef("%w", err)
+		}
+	}
+	return st, nil
+}
+
+// randomCode is 16 random bytes in hex.
+func randomCode() string {
+	b := make([]byte, 16)
+	_, _ = rand.Read(b) // it never fails; Go ends the program instead
+	return hex.EncodeToString(b)
+}
+
+// worker is what a replica does besides answering HTTP.
+type worker struct {
+	store  *store.Store
+	engine *playbook.Engine
+	find   *lookup
+	cfg    *Config
+	log    *slog.Logger
+}
+
+func (w worker) run(ctx context.Context) error {
+	all, ctx := errgroup.WithContext(ctx)
+	all.Go(func() error {
+		return w.store.Work(ctx, store.Worker{Advance: w.engine.Advance, LookUp: w.find.start})
+	})
+	all.Go(func() error { w.tidy(ctx); return nil })
+	all.Go(func() error { w.reconcile(ctx); return nil })
+	if err := all.Wait(); err != nil {
+		return fmt.Errorf("work runs: %w", err)
+	}
+	return nil
+}
+
+const tidyEvery = 10 * time.Second
+
+// overdue is how late a run's next tick must be before the janitor makes it (design.md).
+const overdue = 30 * time.Second
+
+// tidy is the janitor: it ticks runs whose jobs were lost and ended runs that still owe an undo, by the same Advance.
+func (w worker) tidy(ctx context.Context) {
+	every(ctx, tidyEvery, func() {
+		late, err := w.store.OverdueRuns(ctx, overdue)
+		if err != nil {
+			w.log.WarnContext(ctx, "janitor could not look for overdue runs", "error", err)
+		}
+		owing, err := w.store.OwedOfEndedRuns(ctx)
+		if err != nil {
+			w.log.WarnContext(ctx, "janitor could not look for what is owed", "error", err)
+		}
+		for _, run := range append(late, owing...) {
+			if err := w.engine.Advance(ctx, run); err != nil && ctx.Err() == nil {
+				w.log.WarnContext(ctx, "janitor could not tick a run yet", "run", run, "error", err)
+			}
+		}
+	})
+}
+
+// reconcile looks for open incidents that no webhook told of. A young one is left alone: its webhook is on its way.
+func (w worker) reconcile(ctx context.Context) {
+	if w.find.client == nil {
+		return
+	}
+	period := w.cfg.PagerDuty.ReconcileEvery.std()
+	every(ctx, period, func() {
+		open, err := w.find.client.OpenIncidents(ctx, w.cfg.PagerDuty.ServiceIDs)
+		if err != nil {
+			if ctx.Err() == nil {
+				w.log.WarnContext(ctx, "open incidents could not be listed", "error", err)
+			}
+			return
+		}
+		for _, in := range open {
+			if time.Since(in.CreatedAt) < max(period, time.Minute) {
+				continue
+			}
+			if err := w.reconcileOne(ctx, in); err != nil && ctx.Err() == nil {
+				w.log.WarnContext(ctx, "open incident could not be reconciled", "incident", in.ID, "error", err)
+			}
+		}
+	})
+}
+
+// reconcileOne starts a run for an incident that has none. Only titles that name their target are read: asking for the alerts
+// of every open incident of an account each minute would use up the rate limit.
+func (w worker) reconcileOne(ctx context.Context, in incident.Incident) error {
+	m := w.find.rules.Parse(in.Title)
+	target := playbook.Target{Carrier: m.Carrier, Namespace: m.Namespace, DaemonSet: m.DaemonSet}
+	if !m.Matched || m.Namespace == "" || !w.find.knows(m.Carrier) {
+		return nil
+	}
+	p := w.find.policy(target)
+	outcome, run, err := w.store.Reconcile(ctx, playbook.Start{
+		Target: target, Trigger: playbook.TriggerReconcile, Mode: p.Mode, Deadline: p.Timing.Deadline,
+		Incident: playbook.RunIncident{ID: in.ID, Number: in.Number, Title: in.Title, URL: in.URL},
+	}, in.CreatedAt)
+	if err == nil && outcome != playbook.EventFollowed {
+		w.log.InfoContext(ctx, "open incident without a run was found", "incident", in.ID, "outcome", outcome, "run", run)
+	}
+	return err
+}
+
+// every calls do once per period until ctx ends.
+func every(ctx context.Context, period time.Duration, do func()) {
+	ticker := time.NewTicker(period)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			do()
+		}
+	}
+}
