@@ -169,7 +169,7 @@ func (c *Cluster) start(ctx context.Context, kubebox string) error {
 			return err
 		}
 	}
-	if err := c.waitForAPIServer(ctx); err != nil {
+	if err := c.WaitForAPIServer(ctx); err != nil {
 		return err
 	}
 	if err := c.createCRDs(ctx, kubebox); err != nil {
@@ -233,7 +233,9 @@ func (c *Cluster) prepare() error {
 	return nil
 }
 
-func (c *Cluster) waitForAPIServer(ctx context.Context) error {
+// WaitForAPIServer waits until the API server says that it is ready, as it does
+// some seconds after StartComponent started it again.
+func (c *Cluster) WaitForAPIServer(ctx context.Context) error {
 	return await.Until(ctx, "the API server", func(ctx context.Context) error {
 		for _, component := range []string{Etcd, APIServer} {
 			if p := c.processes[component]; p.exits.Load() > 0 {

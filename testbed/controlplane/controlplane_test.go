@@ -282,6 +282,37 @@ func TestCrashLoopInTemplate(t *testing.T) {
 	}
 }
 
+func TestRefusedPods(t *testing.T) {
+	t.Parallel()
+	ctx, client := setup(t)
+	restore, err := fault.RefusePods(ctx, client, "refused")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fault.CreateDaemonSet(ctx, client, fault.Agent{Namespace: "refused", Name: "agent"}); err != nil {
+		t.Fatal(err)
+	}
+	err = await.Until(ctx, "an event about the quota", func(ctx context.Context) error {
+		events, err := client.CoreV1().Events("refused").List(ctx, metav1.ListOptions{FieldSelector: "reason=FailedCreate,involvedObject.name=agent"})
+		if err != nil {
+			return err
+		}
+		for _, event := range events.Items {
+			if strings.Contains(event.Message, "exceeded quota") {
+				return nil
+			}
+		}
+		return fmt.Errorf("%d events, none about it", len(events.Items))
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	waitCounts(t, ctx, "refused", "agent", counts{Desired: nodes, Unavailable: nodes})
+	if err := restore(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestStuckPodHangs(t *testing.T) {
 	t.Parallel()
 	ctx, client := setup(t)

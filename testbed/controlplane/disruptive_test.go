@@ -1,6 +1,7 @@
 package controlplane_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -35,42 +37,25 @@ func TestFullNode(t *testing.T) {
 	ctx, client := setup(t)
 	run(t, ctx, fault.Agent{Namespace: "full", Name: "node-exporter"})
 	full := node(2)
-	names, err := fault.FillNode(ctx, client, fault.Full{
+	names := fill(t, ctx, fault.Full{
 		Node:     full,
 		Displace: []types.NamespacedName{{Namespace: "full", Name: "node-exporter"}},
-		With:     fault.Workload{Namespace: "kubx-masters", Replicas: 3, MinAvailable: new(1)},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	cleanup(t, func(ctx context.Context) error {
-		var all error
-		for _, name := range names {
-			all = errors.Join(all, fault.DeleteWorkload(ctx, client, "kubx-masters", name))
-		}
-		return all
+		With:     fault.Workload{MinAvailable: new(1)},
 	})
 	waitCounts(t, ctx, "full", "node-exporter", counts{Desired: nodes, Current: nodes, Updated: nodes, Ready: nodes - 1, Available: nodes - 1, Unavailable: 1})
-	pods, err := fault.PodsOn(ctx, client, full)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(pods) != 31 {
-		t.Errorf("node %s has %d pods, want 31", full, len(pods))
-	}
 
 	// An evicted master comes up on another node, and the daemon pod in its place.
 	if err := fault.Cordon(ctx, client, full, true); err != nil {
 		t.Fatal(err)
 	}
-	victim, err := client.CoreV1().Pods("kubx-masters").List(ctx, metav1.ListOptions{LabelSelector: "app=" + names[0]})
+	victims, err := client.CoreV1().Pods("kubx-masters").List(ctx, metav1.ListOptions{LabelSelector: "app=" + names[0]})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(victim.Items) != 3 {
-		t.Fatalf("workload %s has %d pods, want 3", names[0], len(victim.Items))
+	if len(victims.Items) != 3 {
+		t.Fatalf("workload %s has %d pods, want 3", names[0], len(victims.Items))
 	}
-	if err := evict(ctx, client, &victim.Items[0]); err != nil {
+	if err := evict(ctx, client, &victims.Items[0]); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := fault.WaitDaemonSetReady(ctx, client, "full", "node-exporter"); err != nil {
@@ -82,6 +67,56 @@ func TestFullNode(t *testing.T) {
 	if err := fault.Cordon(ctx, client, full, false); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func TestFullNodeBeforeTheDaemonSet(t *testing.T) {
+	ctx, client := setup(t)
+	full := node(2)
+	fill(t, ctx, fault.Full{
+		Node: full,
+		With: fault.Workload{Namespace: "etcds", Name: "etcd", Replicas: 20, Stateful: true, MinAvailable: new(20)},
+	})
+	if _, err := fault.CreateDaemonSet(ctx, client, fault.Agent{Namespace: "later", Name: "agent"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fault.WaitTooManyPods(ctx, client, "later", "agent", full); err != nil {
+		t.Fatal(err)
+	}
+	waitCounts(t, ctx, "later", "agent", counts{Desired: nodes, Current: nodes, Updated: nodes, Ready: nodes - 1, Available: nodes - 1, Unavailable: 1})
+
+	pods, err := client.CoreV1().Pods("etcds").List(ctx, metav1.ListOptions{LabelSelector: "app=etcd-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := evict(ctx, client, &pods.Items[0]); !apierrors.IsTooManyRequests(err) {
+		t.Errorf("eviction against the budget: %v, want TooManyRequests", err)
+	}
+}
+
+// fill fills a node to its limit, and empties it again after the test.
+func fill(t *testing.T, ctx context.Context, full fault.Full) []string {
+	t.Helper()
+	client := cluster.Client()
+	names, err := fault.FillNode(ctx, client, full)
+	if err != nil {
+		t.Fatal(err)
+	}
+	namespace := cmp.Or(full.With.Namespace, "kubx-masters")
+	cleanup(t, func(ctx context.Context) error {
+		var all error
+		for _, name := range names {
+			all = errors.Join(all, fault.DeleteWorkload(ctx, client, namespace, name))
+		}
+		return all
+	})
+	pods, err := fault.PodsOn(ctx, client, full.Node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(pods) != 31 {
+		t.Errorf("node %s has %d pods, want 31", full.Node, len(pods))
+	}
+	return names
 }
 
 func TestNodeNotReady(t *testing.T) {
@@ -204,6 +239,23 @@ func leader(t *testing.T, ctx context.Context) *coordinationv1.Lease {
 		t.Fatal("nobody leads")
 	}
 	return lease
+}
+
+func TestAPIServerDownAndUp(t *testing.T) {
+	ctx, client := setup(t)
+	if err := cluster.KillComponent(controlplane.APIServer); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{}); err == nil {
+		t.Error("a killed API server answers")
+	}
+	if err := cluster.StartComponent(controlplane.APIServer); err != nil {
+		t.Fatal(err)
+	}
+	if err := cluster.WaitForAPIServer(ctx); err != nil {
+		t.Fatal(err)
+	}
+	run(t, ctx, fault.Agent{Namespace: "apiserver", Name: "agent"})
 }
 
 func TestNewNodeGetsItsPod(t *testing.T) {

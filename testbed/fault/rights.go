@@ -7,7 +7,9 @@ import (
 	"slices"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
@@ -72,4 +74,41 @@ func setControllerRules(ctx context.Context, client kubernetes.Interface, rules 
 		}
 		return nil
 	})
+}
+
+// RefusePods lets the namespace's quota refuse every new pod: a DaemonSet there gets
+// none, and events "FailedCreate ... is forbidden: exceeded quota". The function
+// returned takes the quota away; the DaemonSet controller tries again ever more
+// rarely, or as soon as the DaemonSet changes.
+func RefusePods(ctx context.Context, client kubernetes.Interface, namespace string) (restore func(context.Context) error, err error) {
+	if err := Namespace(ctx, client, namespace); err != nil {
+		return nil, err
+	}
+	quotas := client.CoreV1().ResourceQuotas(namespace)
+	quota := &corev1.ResourceQuota{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "no-pods"},
+		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{corev1.ResourcePods: resource.MustParse("0")}},
+	}
+	if _, err := quotas.Create(ctx, quota, metav1.CreateOptions{}); err != nil {
+		return nil, fmt.Errorf("create quota %s/%s: %w", namespace, quota.Name, err)
+	}
+	err = await.Until(ctx, "the quota of namespace "+namespace+" to count", func(ctx context.Context) error {
+		got, err := quotas.Get(ctx, quota.Name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if len(got.Status.Hard) == 0 {
+			return errors.New("it does not yet")
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) error {
+		if err := quotas.Delete(ctx, quota.Name, metav1.DeleteOptions{}); err != nil {
+			return fmt.Errorf("delete quota %s/%s: %w", namespace, quota.Name, err)
+		}
+		return nil
+	}, nil
 }
