@@ -120,7 +120,8 @@ func disturbances() []Scenario {
 					}
 				})
 			},
-			Ends: handedOver(playbook.FindingNodeFull, "taken by other pods"), Did: drained,
+			Ends: []End{repaired},
+			Did:  []playbook.Kind{playbook.KindCordon, playbook.KindEvict, playbook.KindEvict, playbook.KindUncordon},
 		},
 		{
 			Name: "the garbage collector is slow",
@@ -176,6 +177,69 @@ func disturbances() []Scenario {
 			},
 			Policy: func(p *playbook.Policy) { p.Timing.Approval = time.Minute },
 			Ends:   handedOver(playbook.FindingAbsent, "on purpose"), Did: givenBack,
+		},
+		{
+			Name:  "a person acknowledges as Drydock is about to cordon",
+			Setup: func(w *World) { full(w, "worker-1") },
+			Later: func(w *World) {
+				w.When("about to cordon", promised(w, playbook.KindCordon), func() { w.Pager.Human("PINC001", playbook.ActAcknowledged, "Ada") })
+			},
+			Ends: []End{{Outcome: playbook.OutcomeStoodDown, Says: "Ada"}}, Did: givenBack,
+		},
+		{
+			Name:  "a person acknowledges as Drydock is about to delete the DaemonSet",
+			Setup: func(w *World) { uncovered(w) },
+			Later: func(w *World) {
+				w.When("about to delete", promised(w, playbook.KindOrphanDelete), func() { w.Pager.Human("PINC001", playbook.ActAcknowledged, "Ada") })
+			},
+			Ends: []End{{Outcome: playbook.OutcomeStoodDown, Says: "Ada"}}, Did: reapplied,
+		},
+		{
+			Name:  "a person takes over while the DaemonSet is gone for its reapply",
+			Setup: func(w *World) { uncovered(w) },
+			Later: func(w *World) {
+				c := w.Carrier(defaultCarrier)
+				w.When("gone", func() bool { return c.Set(defaultNS, defaultDaemon) == nil }, func() {
+					w.Clock.After(2*time.Second, func() { w.Pager.Human("PINC001", playbook.ActHandsOff, "Ada") })
+				})
+			},
+			Ends: []End{{Outcome: playbook.OutcomeStoodDown, Says: "Ada"}}, Did: reapplied,
+		},
+		{
+			Name: "somebody replaces the DaemonSet: it is absent for a moment",
+			Setup: func(w *World) {
+				c := absent(w)
+				c.AddSet(DaemonSet{Namespace: defaultNS, Name: defaultDaemon})
+				w.Clock.After(5*time.Minute-time.Second, func() { c.HumanDelete(defaultNS, defaultDaemon) })
+				w.Clock.After(5*time.Minute+7*time.Second, func() { c.AddSet(DaemonSet{Namespace: defaultNS, Name: defaultDaemon}) })
+			},
+			Ends: []End{{Outcome: playbook.OutcomeResolved, Finding: playbook.FindingHealthy}},
+		},
+		{
+			Name:  "it breaks again during the soak",
+			Setup: func(w *World) { healthy(w) },
+			Later: func(w *World) {
+				c := w.Carrier(defaultCarrier)
+				w.Clock.After(12*time.Second, func() {
+					c.Node("worker-3").Broken = true
+					c.HumanEvict(podOn(c, defaultDaemon, "worker-3"))
+				})
+			},
+			Ends: handedOver(playbook.FindingMalfunctioning, "CrashLoopBackOff"),
+		},
+		{
+			Name: "the full node is full of a StatefulSet's pods",
+			Setup: func(w *World) {
+				c := bare(w)
+				for i := range slots {
+					c.AddOwner(Owner{Namespace: victimNamespace, Kind: "StatefulSet", Name: "etcd-" + string(rune('a'+i)), Replicas: 1})
+					c.AddPod(Pod{Namespace: victimNamespace, Name: "etcd-" + string(rune('a'+i)) + "-0", Node: "worker-1",
+						Owner: "StatefulSet/etcd-" + string(rune('a'+i))})
+				}
+				w.Clock.Advance(10 * time.Second)
+				c.AddSet(DaemonSet{Namespace: defaultNS, Name: defaultDaemon})
+			},
+			Ends: []End{repaired}, Did: drained,
 		},
 	}
 }
