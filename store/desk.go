@@ -1,7 +1,6 @@
 package store
 
 import (
-	"encoding/json"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -21,7 +20,7 @@ type desk struct {
 	queued map[string]*openRun             // the one that waits behind it
 
 	events    []newEvent
-	runs      []newRun
+	runs      []playbook.Start
 	incidents []newIncident
 	lookUps   []string
 	quiet     bool // a known incident wakes nothing: it was only listed, nothing happened to it
@@ -50,11 +49,6 @@ type newEvent struct {
 	reason  string
 	run     string
 	lookUp  bool
-}
-
-type newRun struct {
-	playbook.Start
-	state playbook.State
 }
 
 type newIncident struct {
@@ -131,8 +125,9 @@ func (d *desk) place(a playbook.Arrival) (outcome playbook.EventOutcome, reason,
 	return playbook.EventIgnored, a.Reason, "", false
 }
 
-// start joins the incident to the target's run, or starts one. A run that is unwinding takes nobody in: it only waits for
-// its own end, so the incident gets a run that is queued behind it.
+// start joins the incident to the target's run, or starts one. Every run begins as queued, and its first tick takes it on when
+// the target is free. A run that is unwinding takes nobody in: it only waits for its own end, so the incident gets a run that
+// stays queued behind it.
 func (d *desk) start(st playbook.Start) (outcome playbook.EventOutcome, reason, run string) {
 	target := st.Target.String()
 	running, queued := d.active[target], d.queued[target]
@@ -144,13 +139,12 @@ func (d *desk) start(st playbook.Start) (outcome playbook.EventOutcome, reason, 
 		d.join(queued, st.Incident)
 		return playbook.EventJoined, "", queued.id
 	}
-	state := playbook.Triage
 	if running != nil {
-		state, reason = playbook.Queued, "waits for run "+running.id+", which is unwinding"
+		reason = "waits for run " + running.id + ", which is unwinding"
 	}
-	r := &openRun{id: st.RunID, target: target, state: state, tickSeq: 1, fresh: true}
+	r := &openRun{id: st.RunID, target: target, state: playbook.Queued, tickSeq: 1, fresh: true}
 	d.addOpen(r)
-	d.runs = append(d.runs, newRun{st, state})
+	d.runs = append(d.runs, st)
 	d.link(r, st.Incident)
 	return playbook.EventStarted, reason, r.id
 }
@@ -220,24 +214,21 @@ func (d *desk) queueRuns(queries *pgx.Batch) {
 	if len(d.runs) == 0 {
 		return
 	}
-	// A struct that holds only zero values and times encodes without fail.
-	memory, _ := json.Marshal(playbook.Memory{EnteredAt: d.now})
-	var ids, carriers, namespaces, daemonsets, triggers, froms, bys, reasons, modes, states []string
+	var ids, carriers, namespaces, daemonsets, triggers, froms, bys, reasons, modes []string
 	var deadlines []time.Time
 	for _, r := range d.runs {
 		ids, carriers, namespaces = append(ids, r.RunID), append(carriers, r.Target.Carrier), append(namespaces, r.Target.Namespace)
 		daemonsets, triggers = append(daemonsets, r.Target.DaemonSet), append(triggers, string(r.Trigger))
 		froms, bys = append(froms, r.RetriggeredFrom), append(bys, storable(r.RequestedBy))
-		reasons, modes, states = append(reasons, storable(r.Reason)), append(modes, string(r.Mode)), append(states, string(r.state))
+		reasons, modes = append(reasons, storable(r.Reason)), append(modes, string(r.Mode))
 		deadlines = append(deadlines, d.now.Add(r.Deadline))
 	}
-	queries.Queue(`INSERT INTO runs (id, carrier, namespace, daemonset, trigger, retriggered_from, requested_by, reason, mode, state,
-			deadline, table_version, started_at, wake_at, memory)
-		SELECT *, $12::int, $13::timestamptz, $13::timestamptz, $14::json
+	queries.Queue(`INSERT INTO runs (id, carrier, namespace, daemonset, trigger, retriggered_from, requested_by, reason, mode, deadline,
+			table_version, started_at, wake_at, state, memory)
+		SELECT *, $11::int, $12::timestamptz, $12::timestamptz, 'queued', '{}'
 		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-			$10::text[], $11::timestamptz[])`,
-		ids, carriers, namespaces, daemonsets, triggers, froms, bys, reasons, modes, states, deadlines,
-		playbook.TableVersion, d.now, memory)
+			$10::timestamptz[])`,
+		ids, carriers, namespaces, daemonsets, triggers, froms, bys, reasons, modes, deadlines, playbook.TableVersion, d.now)
 }
 
 func (d *desk) queueIncidents(queries *pgx.Batch) {

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -146,7 +147,7 @@ func draftTick(t playbook.Tick) (*tickDraft, error) {
 	if d.plan, err = encodeActions(t.Plan); err != nil {
 		return nil, err
 	}
-	o := compact(t.Observation)
+	o := t.Observation.Compact()
 	d.observedAt = o.At
 	o.At = time.Time{} // kept with the tick: equal looks at two times are one row
 	if d.observation, err = encode("observation", o); err != nil {
@@ -154,14 +155,6 @@ func draftTick(t playbook.Tick) (*tickDraft, error) {
 	}
 	d.hash = sha256.Sum256(d.observation)
 	return &d, nil
-}
-
-// compact makes the projection of an observation that the history keeps.
-func compact(o playbook.Observation) playbook.Observation {
-	if c, ok := any(o).(interface{ Compact() playbook.Observation }); ok {
-		return c.Compact()
-	}
-	return o
 }
 
 // commitTick writes one tick, after the lease and the version were checked.
@@ -173,7 +166,7 @@ func (s *Store) commitTick(ctx context.Context, tx pgx.Tx, h playbook.Hold, f fe
 			return none, err
 		}
 		if why != "" {
-			return none, &playbook.RefusedError{Why: why}
+			return none, &playbook.RefusedError{Why: "kill switch: " + why}
 		}
 	}
 	run, err := updateRun(ctx, tx, f, c, w)
@@ -204,7 +197,12 @@ func (s *Store) commitTick(ctx context.Context, tx pgx.Tx, h playbook.Hold, f fe
 // updateRun moves the run on and returns it as stored, still without the new intents.
 func updateRun(ctx context.Context, tx pgx.Tx, f fence, c playbook.Commit, w draft) (playbook.Run, error) {
 	run := c.Run
+	run.Why = storable(run.Why)
 	run.Incidents, run.Intents = slices.Clone(c.Run.Incidents), slices.Clone(c.Run.Intents)
+	run.Memory = playbook.Memory{} // as it will be read, and shared with nobody
+	if err := json.Unmarshal(w.memory, &run.Memory); err != nil {
+		return playbook.Run{}, fmt.Errorf("decode memory: %w", err)
+	}
 	if run.State.Ended() && run.FinishedAt.IsZero() {
 		run.FinishedAt = f.now
 	}
@@ -217,7 +215,7 @@ func updateRun(ctx context.Context, tx pgx.Tx, f fence, c playbook.Commit, w dra
 			plan_hash = $9, memory = $10, version = version + 1, ticks = ticks + $11, write_id = $12,
 			tick_seq = tick_seq + CASE WHEN $13 THEN 0 ELSE 1 END, wake_at = coalesce($14, wake_at)
 		WHERE id = $1 RETURNING version, ticks`,
-		run.ID, run.State, run.Finding, run.Confirmed, storable(run.Why), run.Outcome, orNull(run.FinishedAt), run.Deadline,
+		run.ID, run.State, run.Finding, run.Confirmed, run.Why, run.Outcome, orNull(run.FinishedAt), run.Deadline,
 		run.PlanHash, w.memory, stored, w.id, run.State.Ended(), orNull(c.NextTick)).
 		QueryRow(func(row pgx.Row) error { return row.Scan(&run.Version, &run.Ticks) })
 	for _, in := range run.Incidents {
@@ -316,7 +314,7 @@ func (s *Store) Begin(ctx context.Context, h playbook.Hold, seq int, callDeadlin
 		}
 		why, err := s.killSwitch(ctx, tx, f.carrier)
 		if err == nil && why != "" {
-			err = &playbook.RefusedError{Why: why}
+			err = &playbook.RefusedError{Why: "kill switch: " + why}
 		}
 		return err
 	})
@@ -362,14 +360,15 @@ func (s *Store) Settle(ctx context.Context, h playbook.Hold, seq int, st playboo
 	return run, nil
 }
 
-// settleIntent records a result and discharges what it ends, by the rule of playbook.Run.Owed.
+// settleIntent records a result, discharges what it ends, by the rule of playbook.Run.Owed, and gives back what was reserved
+// for something that is undone or came to nothing. The claim is not the intent's but the run's.
 func settleIntent(ctx context.Context, tx pgx.Tx, now time.Time, run string, seq, undoes int, st playbook.Settlement) error {
-	var discharged []int
+	discharged, nothing := []int{}, 0
 	switch st.Result {
 	case playbook.NotHappened, playbook.Refused:
-		discharged = []int{seq}
+		discharged, nothing = []int{seq}, seq
 	case playbook.Superseded:
-		discharged = []int{seq, undoes}
+		discharged, nothing = []int{seq, undoes}, seq
 	case playbook.Happened:
 		discharged = []int{undoes}
 	default:
@@ -379,8 +378,8 @@ func settleIntent(ctx context.Context, tx pgx.Tx, now time.Time, run string, seq
 	batch.Queue(`UPDATE intents SET settled_at = $3, result = $4, detail = $5, receipt = $6 WHERE run = $1 AND seq = $2`,
 		run, seq, now, st.Result, storable(st.Detail), storable(st.Receipt))
 	batch.Queue(`UPDATE obligations SET discharged_at = $3 WHERE run = $1 AND seq = ANY($2) AND discharged_at IS NULL`, run, discharged, now)
-	batch.Queue(`UPDATE reservations SET released_at = $3 WHERE run = $1 AND intent = ANY($2) AND held AND scope <> $4
-		AND released_at IS NULL`, run, discharged, now, playbook.ScopeClaim)
+	batch.Queue(`UPDATE reservations SET released_at = $4 WHERE run = $1 AND released_at IS NULL AND scope <> $5
+		AND (held AND intent = ANY($2) OR intent = $3)`, run, discharged, nothing, now, playbook.ScopeClaim)
 	batch.Queue(`UPDATE runs SET version = version + 1 WHERE id = $1`, run)
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
 		return err

@@ -20,6 +20,9 @@ func (s *Store) inTx(ctx context.Context, fn func(pgx.Tx) error) error {
 	defer conn.Release()
 	broke := func(err error, committing bool) error {
 		if err != nil && conn.Conn().IsClosed() {
+			if ctx.Err() == nil {
+				s.pool.Reset() // the others are most likely dead too: find that out once, not with a failed try each
+			}
 			return &brokenError{err: err, committing: committing}
 		}
 		return err

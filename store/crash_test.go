@@ -1,0 +1,276 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/drydock/drydock/migrations"
+	"github.com/drydock/drydock/playbook"
+	"github.com/drydock/drydock/store/privatepg/pgtest"
+)
+
+// breaker is a proxy in front of Postgres that cuts a connection at its next COMMIT, once.
+type breaker struct {
+	t        *testing.T
+	listener net.Listener
+	network  string
+	address  string
+
+	mu   sync.Mutex
+	cut  cutPoint
+	cuts int
+}
+
+type cutPoint int
+
+const (
+	cutNever  cutPoint = iota
+	cutBefore          // the COMMIT never reaches the server
+	cutAfter           // it does, and its answer is lost
+)
+
+// newBreaker returns the proxy and the DSN that goes through it.
+func newBreaker(t *testing.T, dsn string) (*breaker, string) {
+	t.Helper()
+	config, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &breaker{t: t}
+	b.network, b.address = pgconn.NetworkAddress(config.Host, config.Port)
+	if b.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.listener.Close() })
+	go b.accept()
+	port := b.listener.Addr().(*net.TCPAddr).Port
+	proxied := "host=127.0.0.1 port=" + strconv.Itoa(port) + " sslmode=disable user=" + config.User + " dbname=" + config.Database
+	if config.Password != "" {
+		proxied += " password=" + config.Password
+	}
+	return b, proxied
+}
+
+func (b *breaker) arm(p cutPoint) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.cut, b.cuts = p, 0
+}
+
+func (b *breaker) count() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.cuts
+}
+
+// take returns the cut point if it is armed, and disarms it.
+func (b *breaker) take() cutPoint {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p := b.cut
+	if p != cutNever {
+		b.cuts++
+	}
+	b.cut = cutNever
+	return p
+}
+
+func (b *breaker) accept() {
+	for {
+		client, err := b.listener.Accept()
+		if err != nil {
+			return
+		}
+		server, err := net.Dial(b.network, b.address)
+		if err != nil {
+			_ = client.Close()
+			continue
+		}
+		go b.relay(client, server)
+	}
+}
+
+func (b *breaker) relay(client, server net.Conn) {
+	defer client.Close()
+	defer server.Close()
+	var answers sync.Mutex // held while the server's answer is not to be passed on
+	go func() {
+		defer client.Close()
+		buf := make([]byte, 64<<10)
+		for {
+			n, err := server.Read(buf)
+			answers.Lock()
+			if n > 0 {
+				_, _ = client.Write(buf[:n])
+			}
+			answers.Unlock()
+			if err != nil {
+				return
+			}
+		}
+	}()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := client.Read(buf)
+		if err != nil {
+			return
+		}
+		cut := cutNever
+		if bytes.Contains(buf[:n], []byte("commit\x00")) {
+			cut = b.take()
+		}
+		switch cut {
+		case cutBefore:
+			return
+		case cutAfter:
+			// The client sees the connection end; the server commits, and ends the session when it finds nobody there.
+			answers.Lock()
+			_ = client.Close()
+			answers.Unlock()
+			_, _ = server.Write(buf[:n])
+			_, _ = io.Copy(io.Discard, io.LimitReader(server, 1))
+			return
+		case cutNever:
+			if _, err := server.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+	}
+}
+
+// TestAmbiguousCommit breaks the connection at the COMMIT of each kind of write, before and after the server got it. Every
+// write must be done once, and answered as done.
+func TestAmbiguousCommit(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.New(t, migrations.Up)
+	broken, proxied := newBreaker(t, dsn)
+	f := openFixture(t, proxied, "one/1")
+	for name, point := range map[string]cutPoint{"lost on its way": cutBefore, "its answer lost": cutAfter} {
+		t.Run(name, func(t *testing.T) {
+			f := &fixture{T: t, Store: f.Store, dsn: proxied}
+			id := f.start("P-"+strconv.Itoa(int(point)), target("c1", strconv.Itoa(int(point)))).ID
+			h := f.acquire(id)
+			check := func(what string) {
+				t.Helper()
+				if broken.count() != 1 {
+					t.Errorf("%s: the connection was cut %d times, want once", what, broken.count())
+				}
+			}
+
+			c := f.commitOf(h, func(c *playbook.Commit) {
+				c.Promises = []playbook.Promise{{Action: cordonOf(id), Reservations: []playbook.Reservation{
+					{Scope: playbook.ScopeEvictionsRun, Key: id, Amount: 3, Limit: 3}}}}
+			})
+			broken.arm(point)
+			run, err := f.Commit(t.Context(), h, c)
+			f.must(err)
+			check("commit")
+			f.same("version", run.Version, c.Run.Version+1)
+			f.same("intents", len(run.Intents), 1)
+
+			broken.arm(point)
+			f.must(f.Begin(t.Context(), h, 1, time.Now().Add(time.Minute)))
+			check("begin")
+
+			broken.arm(point)
+			run, err = f.Settle(t.Context(), h, 1, playbook.Settlement{Result: playbook.Happened, Receipt: "r"})
+			f.must(err)
+			check("settle")
+			f.same("version", run.Version, c.Run.Version+2)
+			stored := f.run(id)
+			f.same("as stored", stored.Run, run)
+			f.same("ticks", len(stored.Ticks), 1)
+
+			broken.arm(point)
+			a := triggered("x"+name, "PX-"+name, target("c2", name))
+			record := f.intake(a)
+			check("intake")
+			f.same("event", []any{record.Outcome, record.Duplicate}, []any{playbook.EventStarted, false})
+			f.same("runs", scan[int](f, `SELECT count(*) FROM runs WHERE daemonset = $1`, name), 1)
+		})
+	}
+}
+
+// TestKilledBackends kills every session of the store while ticks commit.
+func TestKilledBackends(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, func(o *Options) { o.LeaseTTL = 30 * time.Second })
+	id := f.start("P1", target("c1", "a")).ID
+	h := f.acquire(id)
+	run, _, err := f.Load(t.Context(), h)
+	f.must(err)
+	killer, err := pgx.Connect(t.Context(), f.dsn)
+	f.must(err)
+	defer killer.Close(context.WithoutCancel(t.Context()))
+
+	ctx, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	wg.Go(func() {
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for ctx.Err() == nil {
+			<-tick.C
+			_, _ = killer.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+				WHERE datname = current_database() AND pid <> pg_backend_pid()`)
+		}
+	})
+	for n := 1; n <= 40; n++ {
+		run, err = f.Commit(t.Context(), h, playbook.Commit{Run: run, Store: true, NextTick: run.StartedAt.Add(time.Hour),
+			Promises: []playbook.Promise{{Action: playbook.Annotate{Incident: "P1", Marker: strconv.Itoa(n)}}},
+			Tick:     playbook.Tick{At: run.StartedAt, From: run.State, To: run.State}})
+		f.must(err)
+		if run.Ticks != n || len(run.Intents) != n {
+			t.Fatalf("after %d commits there are %d ticks and %d intents", n, run.Ticks, len(run.Intents))
+		}
+	}
+	stop()
+	wg.Wait()
+	f.pool.Reset()
+	f.same("tick_seq", scan[int](f, `SELECT tick_seq FROM runs WHERE id = $1`, id), 41)
+	f.same("as stored", f.run(id).Run, run)
+}
+
+// TestOutage stops Postgres as kill -9 does, in the middle of a tick, for a time that is shorter than the lease.
+func TestOutage(t *testing.T) {
+	t.Parallel()
+	cluster := pgtest.Start(t)
+	if err := migrations.Up(t.Context(), cluster.DSN()); err != nil {
+		t.Fatal(err)
+	}
+	f := openFixture(t, cluster.DSN(), "one/1", func(o *Options) { o.LeaseTTL = 60 * time.Second })
+	id := f.start("P1", target("c1", "a")).ID
+	h := f.acquire(id)
+	c := f.commitOf(h, nil)
+	cluster.Kill(t)
+	done := make(chan error, 1)
+	go func() {
+		_, err := f.Commit(t.Context(), h, c)
+		done <- err
+	}()
+	cluster.Restart(t)
+	f.must(<-done)
+	f.same("ticks", f.run(id).Ticks[0].Seq, 1)
+
+	// Without a database nothing is claimed to be written, and the wait ends with the caller's patience.
+	c = f.commitOf(h, nil)
+	cluster.Kill(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	_, err := f.Commit(ctx, h, c)
+	f.wantError(err, context.DeadlineExceeded)
+	if _, err := f.Intake(t.Context(), acknowledged("1", "P1")); err == nil {
+		t.Error("an event was taken without a database")
+	}
+	cluster.Restart(t)
+}

@@ -1,0 +1,288 @@
+package store
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/drydock/drydock/playbook"
+)
+
+// seed writes n runs, some started at the same moment, in mixed states.
+func (f *fixture) seed(n int) []playbook.Run {
+	f.Helper()
+	at := time.Date(2026, time.March, 1, 0, 0, 0, 0, time.UTC)
+	ends := []playbook.State{playbook.StateResolved, playbook.StateResolved, playbook.StateEscalated, playbook.StateStoodDown, playbook.Draining}
+	var runs []playbook.Run
+	for i := range n {
+		r := playbook.Run{
+			ID: fmt.Sprintf("run-%04d", i), Target: playbook.Target{Carrier: fmt.Sprintf("c%d", i%3), Namespace: fmt.Sprintf("ns%d", i%2),
+				DaemonSet: fmt.Sprintf("ds%d", i)},
+			Trigger: []playbook.Trigger{playbook.TriggerWebhook, playbook.TriggerRetrigger, playbook.TriggerReconcile}[i/2%3],
+			State:   ends[i%len(ends)], Finding: playbook.Findings()[i%4], StartedAt: at.Add(time.Duration(i/3) * time.Minute),
+			Incidents: []playbook.RunIncident{{ID: fmt.Sprintf("P%d", i/2)}},
+		}
+		if i%4 == 0 {
+			r.Target.DaemonSet = "ds"
+		}
+		if r.State.Ended() {
+			r.Outcome = playbook.Outcome(r.State)
+		} else {
+			r.Target.DaemonSet = fmt.Sprintf("only%d", i)
+		}
+		f.exec(`INSERT INTO runs (id, carrier, namespace, daemonset, trigger, mode, table_version, state, finding, outcome, started_at,
+				deadline, wake_at, memory) VALUES ($1, $2, $3, $4, $5, 'act', 1, $6, $7, $8, $9, $9, $9, '{}')`,
+			r.ID, r.Target.Carrier, r.Target.Namespace, r.Target.DaemonSet, r.Trigger, r.State, r.Finding, r.Outcome, r.StartedAt)
+		f.exec(`INSERT INTO run_incidents (run, incident, number, title, url, joined_at) VALUES ($1, $2, 1, '', '', $3)`,
+			r.ID, r.Incidents[0].ID, r.StartedAt)
+		runs = append(runs, r)
+	}
+	slices.SortFunc(runs, func(a, b playbook.Run) int {
+		if c := b.StartedAt.Compare(a.StartedAt); c != 0 {
+			return c
+		}
+		return strings.Compare(b.ID, a.ID)
+	})
+	return runs
+}
+
+func idsOf(runs []playbook.Run) []string {
+	var ids []string
+	for _, r := range runs {
+		ids = append(ids, r.ID)
+	}
+	return ids
+}
+
+// pages reads all pages of a filter.
+func (f *fixture) pages(filter playbook.RunFilter) []playbook.Run {
+	f.Helper()
+	var all []playbook.Run
+	for {
+		page, err := f.Runs(f.Context(), filter)
+		f.must(err)
+		all = append(all, page.Runs...)
+		if page.Next == "" {
+			return all
+		}
+		if len(page.Runs) != filter.Limit {
+			f.Errorf("a page that is not the last has %d runs, want %d", len(page.Runs), filter.Limit)
+		}
+		filter.Cursor = page.Next
+	}
+}
+
+func TestRunsByFilter(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	runs := f.seed(90)
+	since, until := runs[60].StartedAt, runs[20].StartedAt
+	type keep func(r playbook.Run) bool
+	single := map[string]struct {
+		set  func(*playbook.RunFilter)
+		keep keep
+	}{
+		"carrier":   {func(f *playbook.RunFilter) { f.Carrier = "c1" }, func(r playbook.Run) bool { return r.Target.Carrier == "c1" }},
+		"daemonset": {func(f *playbook.RunFilter) { f.DaemonSet = "ds" }, func(r playbook.Run) bool { return r.Target.DaemonSet == "ds" }},
+		"namespace": {func(f *playbook.RunFilter) { f.Namespace = "ns0" }, func(r playbook.Run) bool { return r.Target.Namespace == "ns0" }},
+		"state": {func(f *playbook.RunFilter) { f.State = playbook.StateEscalated },
+			func(r playbook.Run) bool { return r.State == playbook.StateEscalated }},
+		"finding": {func(f *playbook.RunFilter) { f.Finding = playbook.FindingAbsent },
+			func(r playbook.Run) bool { return r.Finding == playbook.FindingAbsent }},
+		"outcome": {func(f *playbook.RunFilter) { f.Outcome = playbook.OutcomeResolved },
+			func(r playbook.Run) bool { return r.Outcome == playbook.OutcomeResolved }},
+		"incident": {func(f *playbook.RunFilter) { f.Incident = "P7" }, func(r playbook.Run) bool { return r.Incidents[0].ID == "P7" }},
+		"trigger": {func(f *playbook.RunFilter) { f.Trigger = playbook.TriggerRetrigger },
+			func(r playbook.Run) bool { return r.Trigger == playbook.TriggerRetrigger }},
+		"since": {func(f *playbook.RunFilter) { f.Since = since }, func(r playbook.Run) bool { return !r.StartedAt.Before(since) }},
+		"until": {func(f *playbook.RunFilter) { f.Until = until }, func(r playbook.Run) bool { return r.StartedAt.Before(until) }},
+	}
+	check := func(names ...string) {
+		t.Helper()
+		filter := playbook.RunFilter{Limit: 7}
+		want := runs
+		for _, name := range names {
+			single[name].set(&filter)
+			want = slices.DeleteFunc(slices.Clone(want), func(r playbook.Run) bool { return !single[name].keep(r) })
+		}
+		f.same(strings.Join(names, " and "), idsOf(f.pages(filter)), idsOf(want))
+	}
+	check()
+	for a := range single {
+		check(a)
+		for b := range single {
+			if a < b {
+				check(a, b)
+			}
+		}
+	}
+	check("carrier", "daemonset", "state", "since")
+}
+
+func TestRunsPage(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	runs := f.seed(5)
+	page, err := f.Runs(t.Context(), playbook.RunFilter{Limit: 1000})
+	f.must(err)
+	f.same("runs", idsOf(page.Runs), idsOf(runs))
+	f.same("next", page.Next, "")
+	f.same("incidents", page.Runs[0].Incidents[0].ID, runs[0].Incidents[0].ID)
+	f.same("target", page.Runs[0].Target, runs[0].Target)
+}
+
+// TestCursorsAreStable: what is added while somebody pages is neither repeated nor does it push anything out.
+func TestCursorsAreStable(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	runs := f.seed(30)
+	filter := playbook.RunFilter{Limit: 4}
+	var got []string
+	for {
+		page, err := f.Runs(t.Context(), filter)
+		f.must(err)
+		got = append(got, idsOf(page.Runs)...)
+		if page.Next == "" {
+			break
+		}
+		filter.Cursor = page.Next
+		f.start(fmt.Sprintf("PN%d", len(got)), target("new", fmt.Sprint(len(got))))
+	}
+	f.same("pages", got, idsOf(runs))
+}
+
+func TestBadCursors(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.seed(5)
+	page, err := f.Runs(t.Context(), playbook.RunFilter{Carrier: "c1", Limit: 1})
+	f.must(err)
+	for name, filter := range map[string]playbook.RunFilter{
+		"not base64":    {Cursor: "%"},
+		"not a cursor":  {Cursor: "e30"},
+		"cut":           {Carrier: "c1", Cursor: page.Next[:len(page.Next)-5]},
+		"other filters": {Carrier: "c2", Cursor: page.Next},
+		"fewer filters": {Cursor: page.Next},
+	} {
+		var bad *BadCursorError
+		_, err := f.Runs(t.Context(), filter)
+		if f.wantErrorAs(err, &bad); bad.Why == "" {
+			t.Errorf("%s: the error does not say why", name)
+		}
+	}
+	var bad *BadCursorError
+	_, err = f.Events(t.Context(), 1, page.Next)
+	f.wantErrorAs(err, &bad)
+}
+
+func FuzzParseCursor(f *testing.F) {
+	f.Add(cursor{At: time.Unix(1, 0).UTC(), ID: "x", Filter: "f"}.String())
+	f.Add("e30")
+	f.Fuzz(func(t *testing.T, s string) {
+		c, err := parseCursor(s, "f")
+		if err != nil || s == "" {
+			return
+		}
+		again, err := parseCursor(c.String(), "f")
+		if err != nil || !again.At.Equal(c.At) || again.ID != c.ID {
+			t.Errorf("%q is read as %+v, which is written and read as %+v, %v", s, c, again, err)
+		}
+	})
+}
+
+func TestSlowHistory(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, func(o *Options) { o.HistoryTimeout = 50 * time.Millisecond })
+	tx, err := f.pool.Begin(t.Context())
+	f.must(err)
+	defer tx.Rollback(t.Context())
+	_, err = tx.Exec(t.Context(), `LOCK TABLE runs IN ACCESS EXCLUSIVE MODE`)
+	f.must(err)
+	_, err = f.Runs(t.Context(), playbook.RunFilter{})
+	f.wantError(err, ErrTooSlow)
+}
+
+// TestHistoryUsesItsIndexes: a page by state must not read through the resolved nine tenths.
+func TestHistoryUsesItsIndexes(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.exec(`INSERT INTO runs (id, carrier, namespace, daemonset, trigger, mode, table_version, state, started_at, deadline, wake_at, memory)
+		SELECT 'r' || n, 'c' || n % 50, 'ns', 'ds' || n % 40, 'webhook', 'act', 1,
+			CASE WHEN n % 10 = 0 THEN 'escalated' ELSE 'resolved' END, now() - n * interval '1 min', now(), now(), '{}'
+		FROM generate_series(1, 20000) n`)
+	f.exec(`ANALYZE runs`)
+	for want, filter := range map[string]playbook.RunFilter{
+		"runs_newest":         {},
+		"runs_by_both":        {Carrier: "c1", DaemonSet: "ds1"},
+		"runs_unresolved":     {State: playbook.StateEscalated},
+		"runs_unresolved_by_": {Carrier: "c1", Outcome: playbook.OutcomeEscalated}, // whichever the planner likes
+	} {
+		q := runQuery(filter, cursor{})
+		rows, err := f.pool.Query(t.Context(), q.sql(`EXPLAIN SELECT id FROM runs r`, `ORDER BY started_at DESC, id DESC LIMIT 51`), q.args...)
+		f.must(err)
+		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		f.must(err)
+		if plan := strings.Join(lines, "\n"); !strings.Contains(plan, want) {
+			t.Errorf("filter %+v does not use %s:\n%s", filter, want, plan)
+		}
+	}
+}
+
+func TestRunWithTicks(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	id := f.start("P1", target("c1", "a")).ID
+	h := f.acquire(id)
+	seen := playbook.Observation{
+		DaemonSet: playbook.Known(playbook.DaemonSet{Exists: true, UID: "u"}),
+		Evidence:  playbook.Known([]playbook.Evidence{{Source: "log", Text: "a NUL \x00 in a log"}}),
+		Nodes:     playbook.Unknown[[]playbook.Node]("no answer"),
+	}
+	var want []playbook.StoredTick
+	for seq := 1; seq <= 3; seq++ {
+		f.commit(h, func(c *playbook.Commit) {
+			c.Tick.To, c.Tick.Finding, c.Tick.Confirmed, c.Tick.Why = playbook.Triage, playbook.FindingUnknown, true, "why"
+			c.Tick.PolicyHash, c.Tick.Policy = "h", playbook.Policy{Mode: playbook.ModeAct, Timing: playbook.DefaultTiming()}
+			c.Tick.Before = playbook.Memory{Said: "s"}
+			c.Tick.Observation, c.Tick.Observation.At = seen, c.Tick.At
+			c.Tick.Diagnosis = playbook.Diagnosis{Finding: playbook.FindingUnknown, Questions: []playbook.Question{{Finding: playbook.FindingAbsent, Answer: playbook.No}}}
+			c.Tick.Plan = []playbook.Action{cordonOf(id)}
+			want = append(want, playbook.StoredTick{Seq: seq, Tick: c.Tick})
+		})
+	}
+	f.commit(h, func(c *playbook.Commit) { c.Store = false })
+	got := f.run(id)
+	f.same("ticks", fmt.Sprintf("%+v", got.Ticks), fmt.Sprintf("%+v", want))
+	f.same("observations: equal looks are one row", scan[int](f, `SELECT count(*) FROM observations`), 1)
+	after, err := f.Ticks(t.Context(), id, 2)
+	f.must(err)
+	f.same("ticks after the second", after[0].Seq, 3)
+	_, err = f.Store.Run(t.Context(), "no-such-run\x00")
+	f.wantError(err, playbook.ErrNoRun)
+}
+
+func TestEventsPage(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	var want []string
+	for n := range 5 {
+		want = append(want, f.intake(acknowledged(fmt.Sprint(n), "P1")).ID)
+	}
+	slices.Reverse(want)
+	var got []string
+	for next, first := "", true; first || next != ""; first = false {
+		page, err := f.Events(t.Context(), 2, next)
+		f.must(err)
+		for _, e := range page.Events {
+			got = append(got, e.ID)
+		}
+		next = page.Next
+	}
+	f.same("events", got, want)
+	_, err := f.Payload(t.Context(), "no-such-event")
+	f.wantError(err, ErrNoEvent)
+}
