@@ -83,9 +83,11 @@ verify: ## that generated files, go.mod files and formatting are fresh
 	@echo "generated files"
 	@tools/fresh
 
+# Without -trimpath, which deploy/Dockerfile has: it would compile every
+# dependency a second time, beside what tests, testbed and linter share.
 .PHONY: build
 build: ## bin/drydock
-	@tools/gobuild -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/drydock ./cmd/drydock
+	@tools/gobuild -ldflags '-s -w -X main.version=$(VERSION)' -o bin/drydock ./cmd/drydock
 
 .PHONY: testbed
 testbed: ## bin/testbed, and bin/kubebox with Kubernetes' own programs (minutes the first time)
