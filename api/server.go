@@ -88,6 +88,21 @@ func New(o Options) *Server {
 // ServeHTTP answers a request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.engine.ServeHTTP(w, r) }
 
+// Routes lists what is served as "METHOD /path", with parameters as {name}.
+func (s *Server) Routes() []string {
+	var routes []string
+	for _, r := range s.engine.Routes() {
+		parts := strings.Split(r.Path, "/")
+		for i, p := range parts {
+			if name, ok := strings.CutPrefix(p, ":"); ok {
+				parts[i] = "{" + name + "}"
+			}
+		}
+		routes = append(routes, r.Method+" "+strings.Join(parts, "/"))
+	}
+	return routes
+}
+
 func (s *Server) routes() {
 	e := s.engine
 	e.POST(webhookPath, s.do(s.webhook))
