@@ -1,0 +1,2 @@
+// Package promotiontest tests playbook/promotion against the stand-ins for the flag service and for Jenkins.
+package promotiontest
