@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,20 +58,38 @@ func runTests(m *testing.M) int {
 	return code
 }
 
-// setup gives a test its deadline and its client.
-func setup(t *testing.T) (context.Context, kubernetes.Interface) {
+// setup gives a test its deadline, its client, and a namespace that no other has.
+func setup(t *testing.T) (ctx context.Context, client kubernetes.Interface, namespace string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
-	return ctx, cluster.Client()
+	return ctx, cluster.Client(), fmt.Sprintf("%s-%d", strings.ToLower(t.Name()), namespaces.Add(1))
 }
+
+var namespaces atomic.Int64
 
 func node(n int) string { return fmt.Sprintf("prod-dal10-carrier3-worker-%02d", n) }
 
-// run starts an agent on all nodes.
+// create creates an agent, and removes it after the test.
+func create(t *testing.T, ctx context.Context, agent fault.Agent) {
+	t.Helper()
+	if _, err := fault.CreateDaemonSet(ctx, cluster.Client(), agent); err != nil {
+		t.Fatal(err)
+	}
+	cleanup(t, func(ctx context.Context) error {
+		err := fault.DeleteDaemonSet(ctx, cluster.Client(), agent.Namespace, agent.Name, metav1.DeletePropagationBackground)
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return err
+	})
+}
+
+// run creates an agent, and waits until it is ready on all nodes.
 func run(t *testing.T, ctx context.Context, agent fault.Agent) *appsv1.DaemonSet {
 	t.Helper()
-	set, err := fault.RunDaemonSet(ctx, cluster.Client(), agent)
+	create(t, ctx, agent)
+	set, err := fault.WaitDaemonSetReady(ctx, cluster.Client(), agent.Namespace, agent.Name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,8 +156,8 @@ func podUIDs(t *testing.T, ctx context.Context, namespace, app string) map[types
 
 func TestDaemonSetRunsOnWorkers(t *testing.T) {
 	t.Parallel()
-	ctx, _ := setup(t)
-	set := run(t, ctx, fault.Agent{Namespace: "workers", Name: "node-exporter"})
+	ctx, _, namespace := setup(t)
+	set := run(t, ctx, fault.Agent{Namespace: namespace, Name: "node-exporter"})
 	// The tainted master is not among the desired.
 	want := counts{Desired: nodes, Current: nodes, Updated: nodes, Ready: nodes, Available: nodes}
 	if diff := cmp.Diff(want, countsOf(set)); diff != "" {
@@ -148,57 +167,57 @@ func TestDaemonSetRunsOnWorkers(t *testing.T) {
 
 func TestOrphanDeleteKeepsPods(t *testing.T) {
 	t.Parallel()
-	ctx, client := setup(t)
-	set := run(t, ctx, fault.Agent{Namespace: "orphans", Name: "agent"})
-	before := podUIDs(t, ctx, "orphans", "agent")
+	ctx, client, namespace := setup(t)
+	set := run(t, ctx, fault.Agent{Namespace: namespace, Name: "agent"})
+	before := podUIDs(t, ctx, namespace, "agent")
 
-	if err := fault.DeleteDaemonSet(ctx, client, "orphans", "agent", metav1.DeletePropagationOrphan); err != nil {
+	if err := fault.DeleteDaemonSet(ctx, client, namespace, "agent", metav1.DeletePropagationOrphan); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(before, podUIDs(t, ctx, "orphans", "agent")); diff != "" {
+	if diff := cmp.Diff(before, podUIDs(t, ctx, namespace, "agent")); diff != "" {
 		t.Errorf("pods after the orphaning delete (-before +after):\n%s", diff)
 	}
 	again := &appsv1.DaemonSet{
 		ObjectMeta: metav1.ObjectMeta{Namespace: set.Namespace, Name: set.Name, Labels: set.Labels, Annotations: set.Annotations},
 		Spec:       set.Spec,
 	}
-	if _, err := client.AppsV1().DaemonSets("orphans").Create(ctx, again, metav1.CreateOptions{}); err != nil {
+	if _, err := client.AppsV1().DaemonSets(namespace).Create(ctx, again, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := fault.WaitDaemonSetReady(ctx, client, "orphans", "agent"); err != nil {
+	if _, err := fault.WaitDaemonSetReady(ctx, client, namespace, "agent"); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(before, podUIDs(t, ctx, "orphans", "agent")); diff != "" {
+	if diff := cmp.Diff(before, podUIDs(t, ctx, namespace, "agent")); diff != "" {
 		t.Errorf("pods after the adoption (-before +after):\n%s", diff)
 	}
 }
 
 func TestDeletedDaemonSetTakesItsPods(t *testing.T) {
 	t.Parallel()
-	ctx, client := setup(t)
-	run(t, ctx, fault.Agent{Namespace: "deleted", Name: "agent"})
-	if err := fault.DeleteDaemonSet(ctx, client, "deleted", "agent", metav1.DeletePropagationBackground); err != nil {
+	ctx, client, namespace := setup(t)
+	run(t, ctx, fault.Agent{Namespace: namespace, Name: "agent"})
+	if err := fault.DeleteDaemonSet(ctx, client, namespace, "agent", metav1.DeletePropagationBackground); err != nil {
 		t.Fatal(err)
 	}
-	if left := podUIDs(t, ctx, "deleted", "agent"); len(left) != 0 {
+	if left := podUIDs(t, ctx, namespace, "agent"); len(left) != 0 {
 		t.Errorf("%d pods are left", len(left))
 	}
 }
 
 func TestDiskPressureStays(t *testing.T) {
 	t.Parallel()
-	ctx, client := setup(t)
-	run(t, ctx, fault.Agent{Namespace: "disk", Name: "agent"})
+	ctx, client, namespace := setup(t)
+	run(t, ctx, fault.Agent{Namespace: namespace, Name: "agent"})
 	pressed := node(3)
 	if err := fault.SetDiskPressure(ctx, client, pressed, true); err != nil {
 		t.Fatal(err)
 	}
 	// A daemon pod tolerates it and comes back under it.
-	pod := daemonPod(t, ctx, "disk", "agent", pressed)
-	if err := client.CoreV1().Pods("disk").Delete(ctx, pod.Name, metav1.DeleteOptions{}); err != nil {
+	pod := daemonPod(t, ctx, namespace, "agent", pressed)
+	if err := client.CoreV1().Pods(namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	waitCounts(t, ctx, "disk", "agent", counts{Desired: nodes, Current: nodes, Updated: nodes, Ready: nodes, Available: nodes})
+	waitCounts(t, ctx, namespace, "agent", counts{Desired: nodes, Current: nodes, Updated: nodes, Ready: nodes, Available: nodes})
 	// The lease is renewed all the while, which must not wipe the condition.
 	waitForRenewal(t, ctx, pressed)
 	object, err := client.CoreV1().Nodes().Get(ctx, pressed, metav1.GetOptions{})
@@ -239,15 +258,15 @@ func waitForRenewal(t *testing.T, ctx context.Context, node string) {
 
 func TestCrashLoop(t *testing.T) {
 	t.Parallel()
-	ctx, client := setup(t)
-	run(t, ctx, fault.Agent{Namespace: "crash", Name: "agent"})
-	pod := daemonPod(t, ctx, "crash", "agent", node(4))
-	if err := fault.CrashPod(ctx, client, "crash", pod.Name, 137); err != nil {
+	ctx, client, namespace := setup(t)
+	run(t, ctx, fault.Agent{Namespace: namespace, Name: "agent"})
+	pod := daemonPod(t, ctx, namespace, "agent", node(4))
+	if err := fault.CrashPod(ctx, client, namespace, pod.Name, 137); err != nil {
 		t.Fatal(err)
 	}
-	waitCounts(t, ctx, "crash", "agent", counts{Desired: nodes, Current: nodes, Updated: nodes, Ready: nodes - 1, Available: nodes - 1, Unavailable: 1})
+	waitCounts(t, ctx, namespace, "agent", counts{Desired: nodes, Current: nodes, Updated: nodes, Ready: nodes - 1, Available: nodes - 1, Unavailable: 1})
 	err := await.Until(ctx, "a third restart", func(ctx context.Context) error {
-		got, err := client.CoreV1().Pods("crash").Get(ctx, pod.Name, metav1.GetOptions{})
+		got, err := client.CoreV1().Pods(namespace).Get(ctx, pod.Name, metav1.GetOptions{})
 		if err != nil {
 			return err
 		}
@@ -264,36 +283,32 @@ func TestCrashLoop(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	if err := fault.HealPod(ctx, client, "crash", pod.Name); err != nil {
+	if err := fault.HealPod(ctx, client, namespace, pod.Name); err != nil {
 		t.Fatal(err)
 	}
-	waitCounts(t, ctx, "crash", "agent", counts{Desired: nodes, Current: nodes, Updated: nodes, Ready: nodes, Available: nodes})
+	waitCounts(t, ctx, namespace, "agent", counts{Desired: nodes, Current: nodes, Updated: nodes, Ready: nodes, Available: nodes})
 }
 
 func TestCrashLoopInTemplate(t *testing.T) {
 	t.Parallel()
-	ctx, client := setup(t)
-	if _, err := fault.CreateDaemonSet(ctx, client, fault.Agent{Namespace: "broken", Name: "agent", PodLabels: map[string]string{"sim/crash": "1"}}); err != nil {
-		t.Fatal(err)
-	}
-	waitCounts(t, ctx, "broken", "agent", counts{Desired: nodes, Current: nodes, Updated: nodes, Unavailable: nodes})
-	if err := fault.DeleteDaemonSet(ctx, client, "broken", "agent", metav1.DeletePropagationBackground); err != nil {
+	ctx, client, namespace := setup(t)
+	create(t, ctx, fault.Agent{Namespace: namespace, Name: "agent", PodLabels: map[string]string{"sim/crash": "1"}})
+	waitCounts(t, ctx, namespace, "agent", counts{Desired: nodes, Current: nodes, Updated: nodes, Unavailable: nodes})
+	if err := fault.DeleteDaemonSet(ctx, client, namespace, "agent", metav1.DeletePropagationBackground); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func TestRefusedPods(t *testing.T) {
 	t.Parallel()
-	ctx, client := setup(t)
-	restore, err := fault.RefusePods(ctx, client, "refused")
+	ctx, client, namespace := setup(t)
+	restore, err := fault.RefusePods(ctx, client, namespace)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := fault.CreateDaemonSet(ctx, client, fault.Agent{Namespace: "refused", Name: "agent"}); err != nil {
-		t.Fatal(err)
-	}
+	create(t, ctx, fault.Agent{Namespace: namespace, Name: "agent"})
 	err = await.Until(ctx, "an event about the quota", func(ctx context.Context) error {
-		events, err := client.CoreV1().Events("refused").List(ctx, metav1.ListOptions{FieldSelector: "reason=FailedCreate,involvedObject.name=agent"})
+		events, err := client.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{FieldSelector: "reason=FailedCreate,involvedObject.name=agent"})
 		if err != nil {
 			return err
 		}
@@ -307,7 +322,7 @@ func TestRefusedPods(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	waitCounts(t, ctx, "refused", "agent", counts{Desired: nodes, Unavailable: nodes})
+	waitCounts(t, ctx, namespace, "agent", counts{Desired: nodes, Unavailable: nodes})
 	if err := restore(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -315,18 +330,18 @@ func TestRefusedPods(t *testing.T) {
 
 func TestStuckPodHangs(t *testing.T) {
 	t.Parallel()
-	ctx, client := setup(t)
-	run(t, ctx, fault.Agent{Namespace: "stuck", Name: "agent"})
-	pod := daemonPod(t, ctx, "stuck", "agent", node(5))
-	if err := fault.StickPod(ctx, client, "stuck", pod.Name); err != nil {
+	ctx, client, namespace := setup(t)
+	run(t, ctx, fault.Agent{Namespace: namespace, Name: "agent"})
+	pod := daemonPod(t, ctx, namespace, "agent", node(5))
+	if err := fault.StickPod(ctx, client, namespace, pod.Name); err != nil {
 		t.Fatal(err)
 	}
-	pods := client.CoreV1().Pods("stuck")
+	pods := client.CoreV1().Pods(namespace)
 	if err := pods.Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64(1))}); err != nil {
 		t.Fatal(err)
 	}
 	// Another pod that is deleted after it is gone; this one is not.
-	other := daemonPod(t, ctx, "stuck", "agent", node(6))
+	other := daemonPod(t, ctx, namespace, "agent", node(6))
 	if err := pods.Delete(ctx, other.Name, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -363,13 +378,13 @@ func waitGone(t *testing.T, ctx context.Context, pod *corev1.Pod) {
 
 func TestPodLogs(t *testing.T) {
 	t.Parallel()
-	ctx, client := setup(t)
-	run(t, ctx, fault.Agent{Namespace: "logs", Name: "agent"})
-	pod := daemonPod(t, ctx, "logs", "agent", node(7))
-	if err := cluster.SetPodLog(ctx, "logs", pod.Name, []string{"second life"}, []string{"out of memory"}); err != nil {
+	ctx, client, namespace := setup(t)
+	run(t, ctx, fault.Agent{Namespace: namespace, Name: "agent"})
+	pod := daemonPod(t, ctx, namespace, "agent", node(7))
+	if err := cluster.SetPodLog(ctx, namespace, pod.Name, []string{"second life"}, []string{"out of memory"}); err != nil {
 		t.Fatal(err)
 	}
-	other := daemonPod(t, ctx, "logs", "agent", node(8))
+	other := daemonPod(t, ctx, namespace, "agent", node(8))
 	tests := []struct {
 		pod      string
 		previous bool
@@ -382,7 +397,7 @@ func TestPodLogs(t *testing.T) {
 	for _, test := range tests {
 		// kwok learns of a log by a watch.
 		err := await.Until(ctx, "the pod's log", func(ctx context.Context) error {
-			got, err := client.CoreV1().Pods("logs").GetLogs(test.pod, &corev1.PodLogOptions{Previous: test.previous}).DoRaw(ctx)
+			got, err := client.CoreV1().Pods(namespace).GetLogs(test.pod, &corev1.PodLogOptions{Previous: test.previous}).DoRaw(ctx)
 			if err != nil {
 				return err
 			}
@@ -421,7 +436,7 @@ func TestKubeconfigOfAUser(t *testing.T) {
 
 func TestTwoClustersAtOnce(t *testing.T) {
 	t.Parallel()
-	ctx, _ := setup(t)
+	ctx, _, _ := setup(t)
 	second, err := controlplane.Start(ctx, controlplane.Options{Name: "second", Nodes: 2, Progress: io.Discard})
 	if err != nil {
 		t.Fatal(err)

@@ -34,15 +34,15 @@ func evict(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod) er
 }
 
 func TestFullNode(t *testing.T) {
-	ctx, client := setup(t)
-	run(t, ctx, fault.Agent{Namespace: "full", Name: "node-exporter"})
+	ctx, client, namespace := setup(t)
+	run(t, ctx, fault.Agent{Namespace: namespace, Name: "node-exporter"})
 	full := node(2)
 	names := fill(t, ctx, fault.Full{
 		Node:     full,
-		Displace: []types.NamespacedName{{Namespace: "full", Name: "node-exporter"}},
+		Displace: []types.NamespacedName{{Namespace: namespace, Name: "node-exporter"}},
 		With:     fault.Workload{MinAvailable: new(1)},
 	})
-	waitCounts(t, ctx, "full", "node-exporter", counts{Desired: nodes, Current: nodes, Updated: nodes, Ready: nodes - 1, Available: nodes - 1, Unavailable: 1})
+	waitCounts(t, ctx, namespace, "node-exporter", counts{Desired: nodes, Current: nodes, Updated: nodes, Ready: nodes - 1, Available: nodes - 1, Unavailable: 1})
 
 	// An evicted master comes up on another node, and the daemon pod in its place.
 	if err := fault.Cordon(ctx, client, full, true); err != nil {
@@ -58,7 +58,7 @@ func TestFullNode(t *testing.T) {
 	if err := evict(ctx, client, &victims.Items[0]); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := fault.WaitDaemonSetReady(ctx, client, "full", "node-exporter"); err != nil {
+	if _, err := fault.WaitDaemonSetReady(ctx, client, namespace, "node-exporter"); err != nil {
 		t.Fatal(err)
 	}
 	if err := fault.WaitWorkload(ctx, client, "kubx-masters", names[0]); err != nil {
@@ -70,19 +70,17 @@ func TestFullNode(t *testing.T) {
 }
 
 func TestFullNodeBeforeTheDaemonSet(t *testing.T) {
-	ctx, client := setup(t)
+	ctx, client, namespace := setup(t)
 	full := node(2)
 	fill(t, ctx, fault.Full{
 		Node: full,
 		With: fault.Workload{Namespace: "etcds", Name: "etcd", Replicas: 20, Stateful: true, MinAvailable: new(20)},
 	})
-	if _, err := fault.CreateDaemonSet(ctx, client, fault.Agent{Namespace: "later", Name: "agent"}); err != nil {
+	create(t, ctx, fault.Agent{Namespace: namespace, Name: "agent"})
+	if _, err := fault.WaitTooManyPods(ctx, client, namespace, "agent", full); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := fault.WaitTooManyPods(ctx, client, "later", "agent", full); err != nil {
-		t.Fatal(err)
-	}
-	waitCounts(t, ctx, "later", "agent", counts{Desired: nodes, Current: nodes, Updated: nodes, Ready: nodes - 1, Available: nodes - 1, Unavailable: 1})
+	waitCounts(t, ctx, namespace, "agent", counts{Desired: nodes, Current: nodes, Updated: nodes, Ready: nodes - 1, Available: nodes - 1, Unavailable: 1})
 
 	pods, err := client.CoreV1().Pods("etcds").List(ctx, metav1.ListOptions{LabelSelector: "app=etcd-1"})
 	if err != nil {
@@ -120,24 +118,24 @@ func fill(t *testing.T, ctx context.Context, full fault.Full) []string {
 }
 
 func TestNodeNotReady(t *testing.T) {
-	ctx, client := setup(t)
-	run(t, ctx, fault.Agent{Namespace: "notready", Name: "agent"})
+	ctx, client, namespace := setup(t)
+	run(t, ctx, fault.Agent{Namespace: namespace, Name: "agent"})
 	if err := fault.SetNotReady(ctx, client, node(1), true); err != nil {
 		t.Fatal(err)
 	}
-	pod := daemonPod(t, ctx, "notready", "agent", node(1))
+	pod := daemonPod(t, ctx, namespace, "agent", node(1))
 	if pod.Status.Phase != corev1.PodRunning {
 		t.Errorf("the pod on a NotReady node is %s, want Running", pod.Status.Phase)
 	}
 	if err := fault.SetNotReady(ctx, client, node(1), false); err != nil {
 		t.Fatal(err)
 	}
-	waitCounts(t, ctx, "notready", "agent", counts{Desired: nodes, Current: nodes, Updated: nodes, Ready: nodes, Available: nodes})
+	waitCounts(t, ctx, namespace, "agent", counts{Desired: nodes, Current: nodes, Updated: nodes, Ready: nodes, Available: nodes})
 }
 
 func TestNodeDeadAndBack(t *testing.T) {
-	ctx, client := setup(t)
-	run(t, ctx, fault.Agent{Namespace: "dead", Name: "agent"})
+	ctx, client, namespace := setup(t)
+	run(t, ctx, fault.Agent{Namespace: namespace, Name: "agent"})
 	if err := fault.KillNode(ctx, client, node(1)); err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +145,7 @@ func TestNodeDeadAndBack(t *testing.T) {
 	// of the taint then, it keeps saying.
 	noticed := counts{Desired: nodes - 1, Current: nodes - 1, Updated: nodes - 1, Ready: nodes - 1, Available: nodes - 1, Misscheduled: 1}
 	stale := counts{Desired: nodes, Current: nodes, Updated: nodes, Ready: nodes - 1, Available: nodes - 1, Unavailable: 1}
-	_, err := fault.WaitDaemonSet(ctx, client, "dead", "agent", "to be ready on one node less", func(set *appsv1.DaemonSet) error {
+	_, err := fault.WaitDaemonSet(ctx, client, namespace, "agent", "to be ready on one node less", func(set *appsv1.DaemonSet) error {
 		if got := countsOf(set); got != noticed && got != stale {
 			return fmt.Errorf("it is %+v", got)
 		}
@@ -159,19 +157,17 @@ func TestNodeDeadAndBack(t *testing.T) {
 	if err := fault.ReviveNode(ctx, client, node(1)); err != nil {
 		t.Fatal(err)
 	}
-	waitCounts(t, ctx, "dead", "agent", counts{Desired: nodes, Current: nodes, Updated: nodes, Ready: nodes, Available: nodes})
+	waitCounts(t, ctx, namespace, "agent", counts{Desired: nodes, Current: nodes, Updated: nodes, Ready: nodes, Available: nodes})
 }
 
 func TestForbiddenControllerRevisions(t *testing.T) {
-	ctx, client := setup(t)
-	run(t, ctx, fault.Agent{Namespace: "forbidden", Name: "old"})
+	ctx, client, namespace := setup(t)
+	run(t, ctx, fault.Agent{Namespace: namespace, Name: "old"})
 	restore, err := fault.ForbidControllerRevisions(ctx, client)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := fault.CreateDaemonSet(ctx, client, fault.Agent{Namespace: "forbidden", Name: "new"}); err != nil {
-		t.Fatal(err)
-	}
+	create(t, ctx, fault.Agent{Namespace: namespace, Name: "new"})
 	mirror := controlplane.ControllerManager + "-prod-dal10-carrier3-master-01"
 	err = await.Until(ctx, "the controller manager's log to name the DaemonSet", func(ctx context.Context) error {
 		log, err := client.CoreV1().Pods(metav1.NamespaceSystem).GetLogs(mirror, &corev1.PodLogOptions{}).DoRaw(ctx)
@@ -179,7 +175,7 @@ func TestForbiddenControllerRevisions(t *testing.T) {
 			return err
 		}
 		for line := range strings.Lines(string(log)) {
-			if strings.Contains(line, "forbidden/new failed with : failed to construct revisions of DaemonSet: controllerrevisions.apps") && strings.Contains(line, "is forbidden") {
+			if strings.Contains(line, namespace+"/new failed with : failed to construct revisions of DaemonSet: controllerrevisions.apps") && strings.Contains(line, "is forbidden") {
 				return nil
 			}
 		}
@@ -188,7 +184,7 @@ func TestForbiddenControllerRevisions(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	set, err := client.AppsV1().DaemonSets("forbidden").Get(ctx, "new", metav1.GetOptions{})
+	set, err := client.AppsV1().DaemonSets(namespace).Get(ctx, "new", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,25 +194,23 @@ func TestForbiddenControllerRevisions(t *testing.T) {
 	if err := restore(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := fault.WaitDaemonSetReady(ctx, client, "forbidden", "new"); err != nil {
+	if _, err := fault.WaitDaemonSetReady(ctx, client, namespace, "new"); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func TestControllerManagerDownAndUp(t *testing.T) {
-	ctx, client := setup(t)
-	run(t, ctx, fault.Agent{Namespace: "restart", Name: "agent"})
+	ctx, client, namespace := setup(t)
+	run(t, ctx, fault.Agent{Namespace: namespace, Name: "agent"})
 	before := leader(t, ctx)
 	if err := cluster.KillComponent(controlplane.ControllerManager); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := fault.CreateDaemonSet(ctx, client, fault.Agent{Namespace: "restart", Name: "late"}); err != nil {
-		t.Fatal(err)
-	}
+	create(t, ctx, fault.Agent{Namespace: namespace, Name: "late"})
 	if err := cluster.StartComponent(controlplane.ControllerManager); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := fault.WaitDaemonSet(ctx, client, "restart", "late", "to be seen", func(set *appsv1.DaemonSet) error {
+	if _, err := fault.WaitDaemonSet(ctx, client, namespace, "late", "to be seen", func(set *appsv1.DaemonSet) error {
 		if set.Status.ObservedGeneration == 0 {
 			return errors.New("it is not")
 		}
@@ -242,7 +236,7 @@ func leader(t *testing.T, ctx context.Context) *coordinationv1.Lease {
 }
 
 func TestAPIServerDownAndUp(t *testing.T) {
-	ctx, client := setup(t)
+	ctx, client, namespace := setup(t)
 	if err := cluster.KillComponent(controlplane.APIServer); err != nil {
 		t.Fatal(err)
 	}
@@ -255,20 +249,22 @@ func TestAPIServerDownAndUp(t *testing.T) {
 	if err := cluster.WaitForAPIServer(ctx); err != nil {
 		t.Fatal(err)
 	}
-	run(t, ctx, fault.Agent{Namespace: "apiserver", Name: "agent"})
+	run(t, ctx, fault.Agent{Namespace: namespace, Name: "agent"})
 }
 
 func TestNewNodeGetsItsPod(t *testing.T) {
-	ctx, client := setup(t)
-	run(t, ctx, fault.Agent{Namespace: "newnode", Name: "agent"})
+	ctx, client, namespace := setup(t)
 	name := "prod-dal10-carrier3-worker-new"
-	if err := cluster.AddNodes(ctx, cluster.NewNode(name)); err != nil {
-		t.Fatal(err)
-	}
+	// Registered before run, so done after it: the pods of a node that is gone are
+	// collected only after a minute.
 	cleanup(t, func(ctx context.Context) error {
 		return client.CoreV1().Nodes().Delete(ctx, name, metav1.DeleteOptions{})
 	})
-	waitCounts(t, ctx, "newnode", "agent", counts{Desired: nodes + 1, Current: nodes + 1, Updated: nodes + 1, Ready: nodes + 1, Available: nodes + 1})
+	run(t, ctx, fault.Agent{Namespace: namespace, Name: "agent"})
+	if err := cluster.AddNodes(ctx, cluster.NewNode(name)); err != nil {
+		t.Fatal(err)
+	}
+	waitCounts(t, ctx, namespace, "agent", counts{Desired: nodes + 1, Current: nodes + 1, Updated: nodes + 1, Ready: nodes + 1, Available: nodes + 1})
 }
 
 func TestUnknownComponent(t *testing.T) {

@@ -198,7 +198,8 @@ func compile(ctx context.Context, source, output string, progress io.Writer) err
 	todo := len(strings.Fields(string(stale)))
 	report.begin(fmt.Sprintf("kubebox: compiling %d packages of Kubernetes %s; from nothing that is about 10 minutes of processor time", todo, Version), todo)
 	temporary := fmt.Sprintf("%s.%d", output, os.Getpid())
-	defer os.Remove(temporary)
+	// After a success there is nothing of that name.
+	defer func() { _ = os.Remove(temporary) }()
 	ldflags := fmt.Sprintf("-s -w -X k8s.io/component-base/version.gitVersion=%s -X k8s.io/client-go/pkg/version.gitVersion=%s", Version, Version)
 	if _, err := runGo(ctx, source, report, "build", "-v", "-buildvcs=false", "-ldflags="+ldflags, "-o", temporary, "."); err != nil {
 		return err

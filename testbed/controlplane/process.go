@@ -42,6 +42,9 @@ type process struct {
 	done chan struct{}
 }
 
+// exit is the end of a component; err is nil if it ended with success.
+type exit struct{ err error }
+
 // start starts the component; it does nothing if it is running.
 func (p *process) start() error {
 	p.mu.Lock()
@@ -88,7 +91,8 @@ func (p *process) supervise(quit <-chan syscall.Signal, done chan<- struct{}, st
 			case sig := <-quit:
 				end(child, exited, sig)
 				return
-			case err = <-exited:
+			case exit := <-exited:
+				err = exit.err
 			}
 		}
 		p.exits.Add(1)
@@ -102,7 +106,7 @@ func (p *process) supervise(quit <-chan syscall.Signal, done chan<- struct{}, st
 }
 
 // end signals the child, and kills it when it has not ended after stopPatience.
-func end(child *os.Process, exited <-chan error, sig syscall.Signal) {
+func end(child *os.Process, exited <-chan exit, sig syscall.Signal) {
 	// An error means that it has just exited, which is what we want.
 	_ = child.Signal(sig)
 	select {
@@ -114,7 +118,7 @@ func end(child *os.Process, exited <-chan error, sig syscall.Signal) {
 }
 
 // run starts the component once. Its exit is sent on the channel.
-func (p *process) run() (<-chan error, *os.Process, error) {
+func (p *process) run() (<-chan exit, *os.Process, error) {
 	output, err := p.openLogs()
 	if err != nil {
 		return nil, nil, err
@@ -132,10 +136,10 @@ func (p *process) run() (<-chan error, *os.Process, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, nil, errors.Join(err, output.Close())
 	}
-	exited := make(chan error, 1)
+	exited := make(chan exit, 1)
 	go func() {
 		err := cmd.Wait()
-		exited <- errors.Join(err, output.Close())
+		exited <- exit{errors.Join(err, output.Close())}
 	}()
 	return exited, cmd.Process, nil
 }
