@@ -32,7 +32,7 @@ func (s *situation) plan() []Action {
 			return []Action{s.promotion(promo)}
 		}
 	case FindingControllerStuck:
-		if len(s.intents(KindNudge)) == 0 {
+		if !s.nudged() {
 			return []Action{s.nudge()}
 		}
 	case FindingUnknown, FindingDeleting, FindingRefused, FindingRollingOut, FindingDisk, FindingNoRoom, FindingNodeDown,

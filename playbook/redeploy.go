@@ -132,9 +132,19 @@ func (s *situation) promotion(promo Promotion) Promote {
 	return Promote{Component: promo.Component, Carrier: s.r.Target.Carrier, Version: promo.Version, Build: promo.Build, Before: before}
 }
 
+// nudged reports whether a nudge of this run happened, or may have.
+func (s *situation) nudged() bool {
+	for _, i := range s.intents(KindNudge) {
+		if i.Result != NotHappened {
+			return true
+		}
+	}
+	return false
+}
+
 // stepNudge queues the DaemonSet in its controller at once.
 func (s *situation) stepNudge() {
-	if s.changing() || s.blind != "" || len(s.intents(KindNudge)) > 0 || s.refusal() != "" || !s.ds().Exists {
+	if s.changing() || s.blind != "" || s.nudged() || s.refusal() != "" || !s.ds().Exists {
 		return
 	}
 	s.promise(s.nudge(), 0, s.claim(), Reservation{Scope: ScopeNudge, Key: s.r.ID, Amount: 1, Limit: 1})

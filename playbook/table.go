@@ -54,7 +54,7 @@ var (
 	gOnPurpose    = &guard{"it was deleted on purpose", func(s *situation) bool { return s.onPurpose() != "" && !s.approved() }}
 	gNoBuild      = &guard{"no build has the deployed version", (*situation).noBuild}
 	gPromoted     = &guard{"it was promoted before", func(s *situation) bool { return s.promotionSpent() != "" }}
-	gNudged       = &guard{"it was nudged already", func(s *situation) bool { return len(s.intents(KindNudge)) > 0 && !s.changing() }}
+	gNudged       = &guard{"it was nudged already", func(s *situation) bool { return s.nudged() && !s.changing() }}
 	gSkipped      = &guard{"every full node is left alone", func(s *situation) bool { return s.d.Node == "" }}
 	gNoReapply    = &guard{"a reapply is not allowed", func(s *situation) bool { return s.reapplyRefusal() != "" }}
 	gDiskOver     = &guard{"the wait for the disks is over", func(s *situation) bool { return s.inStateFor() >= s.p.Timing.DiskWait }}
@@ -62,7 +62,7 @@ var (
 	gRedeployed   = &guard{"the promotion has ended and the DaemonSet exists", (*situation).redeployed}
 	gRedeployOver = &guard{"the wait for the promotion is over", func(s *situation) bool { return s.inStateFor() >= s.p.Timing.RedeployWait }}
 	gNudgeOver    = &guard{"the controller had time to follow the nudge", func(s *situation) bool {
-		return !s.changing() && len(s.intents(KindNudge)) > 0 && s.inStateFor() >= s.p.Timing.StuckConfirm
+		return !s.changing() && s.nudged() && s.inStateFor() >= s.p.Timing.StuckConfirm
 	}}
 	gDrainOver     = &guard{"the drain is over", func(s *situation) bool { return s.m.Drain == nil && !s.changing() }}
 	gDrainReapply  = &guard{"the drained node still needs a reapply", (*situation).drainWantsReapply}
