@@ -15,7 +15,9 @@ import (
 type Promoter struct {
 	// Unreachable says why every call fails; empty: both answer.
 	Unreachable string
-	// BuildTime is how long an attempt runs before it deploys.
+	// QueueTime is how long an attempt waits before anybody can see it.
+	QueueTime time.Duration
+	// BuildTime is how long an attempt then runs before it deploys.
 	BuildTime time.Duration
 	// Fails makes attempts end as FAILURE.
 	Fails bool
@@ -70,10 +72,20 @@ func (p *Promoter) Do(_ context.Context, call playbook.Call) (playbook.Settlemen
 	if c == nil || c.Build != a.Build {
 		return playbook.Settlement{Result: playbook.Refused, Detail: "there is no such build"}, nil
 	}
-	number := len(c.Attempts) + 1
-	at := playbook.Attempt{Number: number, Building: true, At: p.clock.Now(), URL: fmt.Sprintf("https://ci.example/%s/%d", a.Component, number)}
-	c.Attempts = append(c.Attempts, at)
 	p.Asked = append(p.Asked, RemoteWrite{At: p.clock.Now(), Run: call.Run, Seq: call.Seq, Action: call.Action})
+	if p.QueueTime == 0 {
+		p.begin(c)
+	} else {
+		p.clock.After(p.QueueTime, func() { p.begin(c) })
+	}
+	return playbook.Settlement{Result: playbook.Happened}, nil
+}
+
+// begin takes an attempt out of the queue.
+func (p *Promoter) begin(c *deployable) {
+	number := len(c.Attempts) + 1
+	c.Attempts = append(c.Attempts, playbook.Attempt{Number: number, Building: true, At: p.clock.Now(),
+		URL: fmt.Sprintf("https://ci.example/%s/%d", c.Component, number)})
 	p.clock.After(p.BuildTime, func() {
 		done := &c.Attempts[number-1]
 		done.Building, done.Result = false, "SUCCESS"
@@ -83,7 +95,6 @@ func (p *Promoter) Do(_ context.Context, call playbook.Call) (playbook.Settlemen
 		}
 		c.deploy()
 	})
-	return playbook.Settlement{Result: playbook.Happened, Receipt: at.URL}, nil
 }
 
 // Recover looks for an attempt newer than the one known before the call.

@@ -71,7 +71,9 @@ func (s Scenario) Play(ctx context.Context, faults map[int]Failure) Night {
 	}
 	w.Run(ctx, nightLimit)
 	n := Night{Scenario: s, World: w, Points: w.probe.points, Hit: w.probe.hit, Problems: slices.Clone(w.Violations())}
-	n.checkEnds(alerts, len(faults) > 0)
+	if len(n.Problems) == 0 {
+		n.checkEnds(alerts, len(faults) > 0)
+	}
 	return n
 }
 

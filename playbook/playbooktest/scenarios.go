@@ -148,6 +148,17 @@ func repairs() []Scenario {
 			Or: orHandOver, // a promotion whose fate is not known is never sent again
 		},
 		{
+			Name:  "absent, and the CI's queue is slow",
+			Setup: func(w *World) { absent(w); w.Promoter.QueueTime = time.Minute },
+			Ends:  []End{repaired}, Did: []playbook.Kind{playbook.KindPromote},
+			Or: orHandOver, // as above
+		},
+		{
+			Name:  "absent, and the promotion fails",
+			Setup: func(w *World) { absent(w); w.Promoter.Fails = true },
+			Ends:  handedOver(playbook.FindingAbsent, "FAILURE"), Did: []playbook.Kind{playbook.KindPromote},
+		},
+		{
 			Name: "absent on purpose: the source names no version",
 			Setup: func(w *World) {
 				absent(w)
@@ -159,6 +170,12 @@ func repairs() []Scenario {
 		{
 			Name:  "node full, drained",
 			Setup: func(w *World) { full(w, "worker-1") },
+			Ends:  []End{repaired}, Did: drained,
+		},
+		{
+			Name:  "node full, and the daemon pod starts slowly in the freed place",
+			Setup: func(w *World) { full(w, "worker-1") },
+			Later: func(w *World) { w.Carrier(defaultCarrier).Delays.Start = 8 * time.Second },
 			Ends:  []End{repaired}, Did: drained,
 		},
 		{

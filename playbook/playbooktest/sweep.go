@@ -16,11 +16,11 @@ type Trial struct {
 // String names the trial as a test's message does.
 func (t Trial) String() string { return t.Scenario.Name + ": " + t.Where }
 
-// Trials plays the scenario once without a failure and lists a trial for each of its external calls and each way in which
-// that call can fail. Readings that are repeated in the same state, tick after tick, fail in one trial each for the first
+// Trials lists the night without a failure, and one for each of its external calls and each way in which that call can
+// fail. Readings that are repeated in the same state, tick after tick, fail in one trial each for the first
 // `repeats` of them (0: all of them): the hundredth look at an unreachable carrier is like the third.
 func (s Scenario) Trials(ctx context.Context, repeats int) []Trial {
-	var trials []Trial
+	trials := []Trial{{Scenario: s, Where: "no call fails"}}
 	seen := map[Point]int{}
 	for i, p := range s.Play(ctx, nil).Points {
 		seen[p]++

@@ -135,8 +135,8 @@ func (w *World) lookWhens() {
 	}
 }
 
-// Run ticks every run when it is due until all have ended, or until limit has passed. Then it lets two more minutes go by,
-// in which nothing may go wrong any more.
+// Run ticks every run when it is due until all have ended, until limit has passed, or until an invariant is broken. Then it
+// lets two more minutes go by, in which nothing may go wrong any more.
 func (w *World) Run(ctx context.Context, limit time.Duration) {
 	end := w.Clock.Now().Add(limit)
 	for {
@@ -155,6 +155,9 @@ func (w *World) Run(ctx context.Context, limit time.Duration) {
 		w.Clock.AdvanceTo(due)
 		w.tick(ctx, id)
 		w.inspect()
+		if len(w.violations) > 0 {
+			return // a damaged night is over: what follows from the damage would only hide it
+		}
 	}
 	for range 12 {
 		w.Clock.Advance(10 * time.Second)
