@@ -236,6 +236,9 @@ func runGo(ctx context.Context, dir string, report *report, args ...string) ([]b
 		last = last[max(0, len(last)-20):]
 	}
 	if err := cmd.Wait(); err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		return nil, fmt.Errorf("go %s: %w:\n%s", args[0], err, strings.Join(last, "\n"))
 	}
 	return stdout.Bytes(), nil
