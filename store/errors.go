@@ -11,6 +11,10 @@ import (
 var (
 	// ErrNoBackup: the run has no backup with that checksum.
 	ErrNoBackup = errors.New("backup does not exist")
+	// ErrNotAwaitingApproval: the run does not wait for an approval.
+	ErrNotAwaitingApproval = errors.New("run does not await an approval")
+	// ErrPlanChanged: the run's plan is not the one that was approved.
+	ErrPlanChanged = errors.New("plan has changed")
 	// ErrNoEvent: there is no such event.
 	ErrNoEvent = errors.New("event does not exist")
 	// ErrClosed: the store was closed; nothing was written.

@@ -215,6 +215,17 @@ func TestHistoryUsesItsIndexes(t *testing.T) {
 			CASE WHEN n % 10 = 0 THEN 'escalated' ELSE 'resolved' END, now() - n * interval '1 min', now(), now(), '{}'
 		FROM generate_series(1, 20000) n`)
 	f.exec(`ANALYZE runs`)
+	explain := func(want, sql string, args ...any) {
+		t.Helper()
+		rows, err := f.pool.Query(t.Context(), `EXPLAIN `+sql, args...)
+		f.must(err)
+		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		f.must(err)
+		if plan := strings.Join(lines, "\n"); !strings.Contains(plan, want) {
+			t.Errorf("does not use %s:\n%s", want, plan)
+		}
+	}
+	explain("runs_open", openRunsSQL, []string{"c1/ns/ds1"}, []string{"P1", "P2"})
 	for want, filter := range map[string]playbook.RunFilter{
 		"runs_newest":         {},
 		"runs_by_both":        {Carrier: "c1", DaemonSet: "ds1"},
@@ -222,13 +233,7 @@ func TestHistoryUsesItsIndexes(t *testing.T) {
 		"runs_unresolved_by_": {Carrier: "c1", Outcome: playbook.OutcomeEscalated}, // whichever the planner likes
 	} {
 		q := runQuery(filter, cursor{})
-		rows, err := f.pool.Query(t.Context(), q.sql(`EXPLAIN SELECT id FROM runs r`, `ORDER BY started_at DESC, id DESC LIMIT 51`), q.args...)
-		f.must(err)
-		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
-		f.must(err)
-		if plan := strings.Join(lines, "\n"); !strings.Contains(plan, want) {
-			t.Errorf("filter %+v does not use %s:\n%s", filter, want, plan)
-		}
+		explain(want, q.sql(`SELECT id FROM runs r`, `ORDER BY started_at DESC, id DESC LIMIT 51`), q.args...)
 	}
 }
 

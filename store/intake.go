@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -165,13 +166,33 @@ func (s *Store) placing(ctx context.Context, fn func(pgx.Tx) error) error {
 	}
 }
 
+// What is known of a batch. Each key is looked up by itself (LATERAL ... LIMIT): a plan that was cached while the tables were
+// nearly empty would otherwise read them whole when a storm has filled them, which made the inbox twenty times slower.
+const (
+	openRunsSQL = `SELECT id, target, state, tick_seq FROM runs WHERE state NOT IN ('resolved', 'escalated', 'stood_down')
+		AND id = ANY(ARRAY(
+			SELECT r.id FROM unnest($1::text[]) AS k CROSS JOIN LATERAL (SELECT id FROM runs
+				WHERE target = k AND state NOT IN ('resolved', 'escalated', 'stood_down') LIMIT 2) AS r
+			UNION SELECT i.run FROM unnest($2::text[]) AS k CROSS JOIN LATERAL (SELECT run FROM run_incidents
+				WHERE incident = k LIMIT 1000) AS i))
+		ORDER BY id FOR NO KEY UPDATE`
+	linksSQL = `SELECT k, l.run, l.ended, l.ended_at FROM unnest($1::text[]) AS k CROSS JOIN LATERAL (
+			SELECT i.run, i.outcome <> '' OR r.state IN ('resolved', 'escalated', 'stood_down') AS ended,
+				coalesce(i.ended_at, r.finished_at) AS ended_at
+			FROM run_incidents i JOIN runs r ON r.id = i.run WHERE i.incident = k ORDER BY i.joined_at DESC, i.run DESC LIMIT 1) AS l`
+	storedSQL = `SELECT e.* FROM unnest($1::text[]) AS k CROSS JOIN LATERAL (
+			SELECT ` + eventColumns + `, webhook_id, event_id FROM events WHERE webhook_id = k LIMIT 1) AS e
+		UNION ALL SELECT e.* FROM unnest($2::text[]) AS k CROSS JOIN LATERAL (
+			SELECT ` + eventColumns + `, webhook_id, event_id FROM events WHERE event_id = k LIMIT 1) AS e`
+)
+
 // readDesk locks what the batch is about and reads what is known of it.
 func (s *Store) readDesk(ctx context.Context, tx pgx.Tx, batch []arrival) (*desk, error) {
 	d := newDesk()
 	var locks []int64
 	var targets, incidents, webhooks, events []string
 	add := func(list *[]string, kind, key string) {
-		if key != "" {
+		if key != "" && !slices.Contains(*list, key) {
 			*list = append(*list, key)
 			locks = append(locks, lockOf(kind, key))
 		}
@@ -188,15 +209,9 @@ func (s *Store) readDesk(ctx context.Context, tx pgx.Tx, batch []arrival) (*desk
 	queries := &pgx.Batch{}
 	queries.Queue(lockAllSQL, sorted(locks))
 	// Each statement sees what was committed before it began: everything below is read after all locks are held.
-	queries.Queue(`SELECT id, target, state, tick_seq FROM runs WHERE state NOT IN ('resolved', 'escalated', 'stood_down')
-		AND (target = ANY($1) OR id IN (SELECT run FROM run_incidents WHERE incident = ANY($2)))
-		ORDER BY id FOR NO KEY UPDATE`, targets, incidents).Query(d.scanOpenRuns)
-	queries.Queue(`SELECT DISTINCT ON (i.incident) i.incident, i.run, i.outcome <> '' OR r.state IN ('resolved', 'escalated', 'stood_down'),
-			coalesce(i.ended_at, r.finished_at)
-		FROM run_incidents i JOIN runs r ON r.id = i.run WHERE i.incident = ANY($1)
-		ORDER BY i.incident, i.joined_at DESC, i.run DESC`, incidents).Query(d.scanLinks)
-	queries.Queue(`SELECT `+eventColumns+`, webhook_id, event_id FROM events WHERE webhook_id = ANY($1) OR event_id = ANY($2)`,
-		webhooks, events).Query(d.scanStored)
+	queries.Queue(openRunsSQL, targets, incidents).Query(d.scanOpenRuns)
+	queries.Queue(linksSQL, incidents).Query(d.scanLinks)
+	queries.Queue(storedSQL, webhooks, events).Query(d.scanStored)
 	queries.Queue(`SELECT clock_timestamp()`).QueryRow(func(row pgx.Row) error { return row.Scan(&d.now) })
 	if err := tx.SendBatch(ctx, queries).Close(); err != nil {
 		return nil, fmt.Errorf("look up what the event is about: %w", err)

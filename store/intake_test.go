@@ -398,6 +398,25 @@ func TestCancel(t *testing.T) {
 	f.wantError(f.Cancel(t.Context(), "no-such-run", "ops"), playbook.ErrNoRun)
 }
 
+func TestApprove(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	run := f.start("P1", target("c1", "a")).ID
+	f.wantError(f.Approve(t.Context(), run, "h1", "ops"), ErrNotAwaitingApproval)
+	f.wantError(f.Approve(t.Context(), "no-such-run", "h1", "ops"), playbook.ErrNoRun)
+	h := f.acquire(run)
+	r := f.commit(h, func(c *playbook.Commit) { c.Run.State, c.Run.PlanHash = playbook.AwaitingApproval, "h1" })
+	f.wantError(f.Approve(t.Context(), run, "h0", "ops"), ErrPlanChanged)
+	f.must(f.Approve(t.Context(), run, "h1", "ops"))
+	facts, err := f.Facts(t.Context(), h, r)
+	f.must(err)
+	f.same("approved", []string{facts.ApprovedHash, facts.ApprovedBy}, []string{"h1", "ops"})
+	h.Release()
+	f.move(run, playbook.StateStoodDown)
+	var ended *RunEndedError
+	f.wantErrorAs(f.Approve(t.Context(), run, "h1", "ops"), &ended)
+}
+
 func TestClosedStore(t *testing.T) {
 	t.Parallel()
 	s, err := Open(t.Context(), testOptions(t, pgtest.New(t, migrations.Up), "one/1"))

@@ -26,7 +26,8 @@ func (Tick) Kind() string { return "tick" }
 
 // InsertOpts implements river.JobArgsWithInsertOpts.
 func (Tick) InsertOpts() river.InsertOpts {
-	return river.InsertOpts{Queue: ticksQueue, MaxAttempts: 100} // a discarded job is made up for by the sweeper
+	// The sweeper makes up for a discarded job, after 10 s. More attempts would pile up beside those that it adds.
+	return river.InsertOpts{Queue: ticksQueue, MaxAttempts: 3}
 }
 
 // LookUp is the job that reads the alerts of an event's incident, where the title alone does not name the target.
@@ -150,12 +151,12 @@ func (w *tickWorker) Work(ctx context.Context, job *river.Job[Tick]) error {
 	switch {
 	case err == nil, errors.Is(err, playbook.ErrNoRun):
 		return nil
+	case errors.Is(err, playbook.ErrForeignTable):
+		return nil // the sweeper ticks it again, perhaps for a newer replica
 	case errors.Is(err, playbook.ErrBusy), errors.Is(err, playbook.ErrLeaseLost):
 		return river.JobSnooze(time.Second)
 	case errors.Is(err, playbook.ErrConflict): // an incident joined, say: look again at once
 		return river.JobSnooze(100 * time.Millisecond)
-	case errors.Is(err, playbook.ErrForeignTable):
-		return river.JobSnooze(10 * time.Second) // a newer replica may take it
 	}
 	return err
 }

@@ -363,7 +363,8 @@ func (s *Store) Settle(ctx context.Context, h playbook.Hold, seq int, st playboo
 // settleIntent records a result, discharges what it ends, by the rule of playbook.Run.Owed, and gives back what was reserved
 // for something that is undone or came to nothing. The claim is not the intent's but the run's.
 func settleIntent(ctx context.Context, tx pgx.Tx, now time.Time, run string, seq, undoes int, st playbook.Settlement) error {
-	discharged, nothing := []int{}, 0
+	var discharged []int // the intents whose undo is not owed any more
+	nothing := 0         // the intent that came to nothing
 	switch st.Result {
 	case playbook.NotHappened, playbook.Refused:
 		discharged, nothing = []int{seq}, seq

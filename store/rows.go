@@ -64,7 +64,7 @@ func loadRun(ctx context.Context, q querier, id string) (playbook.Run, error) {
 	batch.Queue(`SELECT `+intentColumns+` FROM intents WHERE run = $1 ORDER BY seq`, id)
 	batch.Queue(`SELECT `+incidentColumns+` FROM run_incidents WHERE run = $1 ORDER BY joined_at, incident`, id)
 	results := q.SendBatch(ctx, batch)
-	defer results.Close()
+	defer func() { _ = results.Close() }() // every result is read, or the error is returned already
 
 	rows, err := results.Query()
 	if err != nil {

@@ -74,6 +74,7 @@ func (s *Store) Reconcile(ctx context.Context, st playbook.Start, triggeredAt ti
 // Cancel asks a run to stop at its next safe point, on behalf of a person. Asking again changes nothing. The error is
 // *RunEndedError or playbook.ErrNoRun.
 func (s *Store) Cancel(ctx context.Context, runID, by string) error {
+	runID = storable(runID)
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
 		var state playbook.State
 		err := tx.QueryRow(ctx, `SELECT state FROM runs WHERE id = $1 FOR NO KEY UPDATE`, runID).Scan(&state)
@@ -94,6 +95,38 @@ func (s *Store) Cancel(ctx context.Context, runID, by string) error {
 	})
 	if err != nil {
 		return fmt.Errorf("cancel run %s: %w", runID, err)
+	}
+	return nil
+}
+
+// Approve approves the plan of a run that awaits it, on behalf of a person. The error is playbook.ErrNoRun, *RunEndedError,
+// ErrNotAwaitingApproval or ErrPlanChanged.
+func (s *Store) Approve(ctx context.Context, runID, planHash, by string) error {
+	runID = storable(runID)
+	err := s.inTx(ctx, func(tx pgx.Tx) error {
+		var state playbook.State
+		var hash string
+		err := tx.QueryRow(ctx, `SELECT state, plan_hash FROM runs WHERE id = $1 FOR NO KEY UPDATE`, runID).Scan(&state, &hash)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows):
+			return playbook.ErrNoRun
+		case err != nil:
+			return err
+		case state.Ended():
+			return &RunEndedError{Run: runID}
+		case state != playbook.AwaitingApproval:
+			return ErrNotAwaitingApproval
+		case hash != planHash:
+			return ErrPlanChanged
+		}
+		if _, err := tx.Exec(ctx, `UPDATE runs SET approved_hash = $2, approved_by = $3, approved_at = clock_timestamp() WHERE id = $1`,
+			runID, planHash, storable(by)); err != nil {
+			return err
+		}
+		return s.wake(ctx, tx, `id = $1`, runID)
+	})
+	if err != nil {
+		return fmt.Errorf("approve the plan of run %s: %w", runID, err)
 	}
 	return nil
 }

@@ -125,6 +125,8 @@ func connect(ctx context.Context, url, name string, conns int32) (*pgxpool.Pool,
 		"tcp_keepalives_interval":             "2",
 		"tcp_keepalives_count":                "3",
 		"timezone":                            "UTC",
+		// Every statement here has an index. A plan that is cached while a table is small must use it too: the table grows.
+		"enable_seqscan": "off",
 	} {
 		if _, set := config.ConnConfig.RuntimeParams[key]; !set {
 			config.ConnConfig.RuntimeParams[key] = value

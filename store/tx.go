@@ -82,8 +82,7 @@ func (s *Store) write(ctx context.Context, h playbook.Hold, fn func(context.Cont
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(h.Context(), func() { cancel(context.Cause(h.Context())) })()
-	err := s.retry(ctx, func(tx pgx.Tx) error { return fn(ctx, tx) })
-	return err
+	return s.retry(ctx, func(tx pgx.Tx) error { return fn(ctx, tx) })
 }
 
 // fence is what a write finds after it has locked the lease and the run.
@@ -108,7 +107,7 @@ func lockFence(ctx context.Context, tx pgx.Tx, h playbook.Hold) (fence, error) {
 		FROM leases WHERE target = (SELECT target FROM runs WHERE id = $1) FOR UPDATE`, h.RunID(), h.Generation())
 	batch.Queue(`SELECT version, write_id, carrier, target, tick_seq, woken_at FROM runs WHERE id = $1 FOR NO KEY UPDATE`, h.RunID())
 	results := tx.SendBatch(ctx, batch)
-	defer results.Close()
+	defer func() { _ = results.Close() }()
 	err := results.QueryRow().Scan(&f.held, &f.acquiredAt, &f.now)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return f, playbook.ErrLeaseLost
