@@ -128,6 +128,19 @@ func (f *fakes) Cancel(_ context.Context, id, _, _ string) error {
 	return nil
 }
 
+func (f *fakes) Approve(_ context.Context, id, hash, _ string) error {
+	r, ok := f.runs[id]
+	switch {
+	case !ok:
+		return playbook.ErrNoRun
+	case r.State != playbook.AwaitingApproval:
+		return api.ErrNotAwaitingApproval
+	case r.PlanHash != hash:
+		return api.ErrPlanChanged
+	}
+	return nil
+}
+
 func (f *fakes) KillSwitch(_ context.Context, carrier string) (api.KillSwitch, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -196,7 +209,7 @@ func newServer(t *testing.T, change ...func(*api.Options)) *server {
 		Policy: func(playbook.Target) playbook.Policy {
 			return playbook.Policy{Mode: playbook.ModeAct, Timing: playbook.DefaultTiming()}
 		},
-		Tokens:  api.Tokens{tokenOf("viewer", api.Viewer), tokenOf("operator", api.Operator), tokenOf("admin", api.Admin)},
+		Tokens:  api.Tokens{tokenOf("viewer", api.Viewer), tokenOf("operator", api.Operator), tokenOf("approver", api.Approver), tokenOf("admin", api.Admin)},
 		Parts:   []api.Part{{Name: "database", Check: func(context.Context) error { return s.databaseUp }}},
 		Metrics: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(s.log, nil)), Now: func() time.Time { return t0 },
 		NewID: func() string { ids++; return fmt.Sprintf("run-%d", ids) }, Version: "test",
@@ -649,6 +662,24 @@ func TestCancel(t *testing.T) {
 	s.wantProblem(t, request{method: "POST", path: "/api/v1/runs/r2/cancel", token: "operator"}, 409, "run-ended")
 	s.wantProblem(t, request{method: "POST", path: "/api/v1/runs/r3/cancel", token: "operator"}, 404, "no-such-run")
 	s.wantProblem(t, request{method: "POST", path: "/api/v1/runs/r1/cancel", token: "operator", body: `{"x":1}`}, 400, "bad-parameters", `"field":"x"`)
+}
+
+func TestApprove(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.runs["r1"] = playbook.StoredRun{Run: playbook.Run{ID: "r1", State: playbook.AwaitingApproval, PlanHash: "p1"}}
+	s.runs["r2"] = playbook.StoredRun{Run: playbook.Run{ID: "r2", State: playbook.Draining, PlanHash: "p1"}}
+	order := func(id, body, token string) request {
+		return request{method: "POST", path: "/api/v1/runs/" + id + "/approve", token: token, body: body}
+	}
+	if w := s.do(order("r1", `{"plan_hash":"p1"}`, "approver")); w.Code != 200 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	s.wantProblem(t, order("r1", `{"plan_hash":"p1"}`, "operator"), 403, "forbidden")
+	s.wantProblem(t, order("r1", `{"plan_hash":"p0"}`, "approver"), 409, "plan-changed")
+	s.wantProblem(t, order("r2", `{"plan_hash":"p1"}`, "approver"), 409, "not-awaiting-approval")
+	s.wantProblem(t, order("r3", `{"plan_hash":"p1"}`, "approver"), 404, "no-such-run")
+	s.wantProblem(t, order("r1", `{}`, "approver"), 400, "bad-parameters", `"field":"plan_hash"`)
 }
 
 func TestKillSwitch(t *testing.T) {

@@ -131,6 +131,26 @@ func (s *Server) cancel(c *gin.Context) error {
 	return nil
 }
 
+// approve approves a run's plan by its hash, so that nobody approves another plan than the one they saw.
+func (s *Server) approve(c *gin.Context) error {
+	var body struct {
+		PlanHash string `json:"plan_hash"`
+	}
+	if _, err := s.body(c, &body, false); err != nil {
+		return err
+	}
+	if body.PlanHash == "" {
+		return fieldErrors{{"plan_hash", "is missing: it is the run's plan_hash"}}
+	}
+	id := c.Param("id")
+	if err := s.Orders.Approve(c.Request.Context(), id, body.PlanHash, caller(c)); err != nil {
+		return err
+	}
+	s.log.InfoContext(c.Request.Context(), "plan approved", "run", id, "by", caller(c), "plan_hash", body.PlanHash)
+	c.JSON(http.StatusOK, gin.H{"id": id, "plan_hash": body.PlanHash})
+	return nil
+}
+
 // order reads the body and the key of a retrigger.
 func (s *Server) order(c *gin.Context) (reason string, key IdempotencyKey, err error) {
 	var body struct {

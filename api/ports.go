@@ -38,6 +38,9 @@ type Orders interface {
 	Retrigger(ctx context.Context, s playbook.Start, key IdempotencyKey) (playbook.Run, error)
 	// Cancel asks a run to stop at its next safe point. It fails with playbook.ErrNoRun and ErrRunEnded.
 	Cancel(ctx context.Context, runID, by, reason string) error
+	// Approve approves the plan that a run waits for. It fails with playbook.ErrNoRun, ErrRunEnded, ErrNotAwaitingApproval
+	// and ErrPlanChanged.
+	Approve(ctx context.Context, runID, planHash, by string) error
 	KillSwitch(ctx context.Context, carrier string) (KillSwitch, error)
 	SetKillSwitch(ctx context.Context, s KillSwitch, by string) error
 }

@@ -18,14 +18,18 @@ var (
 	ErrRunActive       = errors.New("a run of this target is active")
 	ErrRunEnded        = errors.New("the run has ended")
 	ErrIncidentNotOpen = errors.New("the incident is not open")
-	ErrNoIncident      = errors.New("PagerDuty knows no such incident")
-	ErrNoTarget        = errors.New("the incident names no DaemonSet of a known carrier")
-	ErrNoCarrier       = errors.New("no such carrier")
-	ErrBadCursor       = errors.New("cursor is not one of this list")
-	ErrKeyReused       = errors.New("Idempotency-Key was used for another request")
-	ErrHistorySlow     = errors.New("the history did not answer in time")
-	ErrPagerDuty       = errors.New("PagerDuty did not answer")
-	ErrDatabase        = errors.New("the database did not answer")
+
+	ErrNotAwaitingApproval = errors.New("the run does not wait for an approval")
+	ErrPlanChanged         = errors.New("the plan has changed")
+
+	ErrNoIncident  = errors.New("PagerDuty knows no such incident")
+	ErrNoTarget    = errors.New("the incident names no DaemonSet of a known carrier")
+	ErrNoCarrier   = errors.New("no such carrier")
+	ErrBadCursor   = errors.New("cursor is not one of this list")
+	ErrKeyReused   = errors.New("Idempotency-Key was used for another request")
+	ErrHistorySlow = errors.New("the history did not answer in time")
+	ErrPagerDuty   = errors.New("PagerDuty did not answer")
+	ErrDatabase    = errors.New("the database did not answer")
 )
 
 // Errors of the handlers themselves.
@@ -61,6 +65,8 @@ var problems = []struct {
 	{ErrRunActive, 409, "run-active", "Wait until it has ended, or cancel it."},
 	{ErrRunEnded, 409, "run-ended", "A run that has ended can not be changed; retrigger it for a new one."},
 	{ErrIncidentNotOpen, 409, "incident-not-open", "Drydock never reopens an incident. Wait for a new one."},
+	{ErrNotAwaitingApproval, 409, "not-awaiting-approval", "GET the run: its state says what it waits for."},
+	{ErrPlanChanged, 409, "plan-changed", "GET the run, look at its plan again, and approve its present plan_hash."},
 	{ErrNoTarget, 409, "no-target", "The incident's title or alerts must name a DaemonSet of a configured carrier: see \"drydock parse\"."},
 	{errTooLarge, 413, "too-large", "A webhook may have 1 MiB, a body under /api 64 KiB."},
 	{errNotJSON, 400, "not-json", "Send a JSON object."},

@@ -115,6 +115,7 @@ func (s *Server) routes() {
 	v.GET("/runs/:id/explain", viewer, s.do(s.explain))
 	v.POST("/runs/:id/retrigger", operator, s.do(s.retriggerRun))
 	v.POST("/runs/:id/cancel", operator, s.do(s.cancel))
+	v.POST("/runs/:id/approve", s.require(Approver), s.do(s.approve))
 	v.POST("/incidents/:id/retrigger", operator, s.do(s.retriggerIncident))
 	v.GET("/carriers", viewer, s.do(s.carriers))
 	v.GET("/carriers/:carrier/daemonsets/:namespace/:name/diagnosis", viewer, s.do(s.diagnosis))

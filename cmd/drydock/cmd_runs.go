@@ -37,7 +37,7 @@ type runView struct {
 func newRuns(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "runs", Short: "List, show, watch, retrigger and cancel runs on a server", Args: cobra.NoArgs, RunE: helpOnly}
 	cmd.AddCommand(newRunsList(a), newRunsGet(a), newRunsWatch(a), newRunsRetrigger(a), newRunsCancel(a),
-		later("approve RUN", "Approve a run's plan"))
+		newRunsApprove(a))
 	return cmd
 }
 
@@ -208,6 +208,22 @@ func newRunsCancel(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "why")
+	return cmd
+}
+
+func newRunsApprove(a *app) *cobra.Command {
+	var hash string
+	cmd := &cobra.Command{
+		Use: "approve RUN", Short: "Approve the plan that a run waits for", Args: exactArgs(1),
+		Example: "  drydock runs approve 0198... --plan-hash 5f3a...",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if hash == "" {
+				return usagef("--plan-hash is missing: it is plan_hash in \"drydock runs get %s -o json\"", args[0])
+			}
+			return a.order(cmd, http.MethodPost, runPath(args[0])+"/approve", map[string]string{"plan_hash": hash})
+		},
+	}
+	cmd.Flags().StringVar(&hash, "plan-hash", "", "the hash of the plan that you looked at (required)")
 	return cmd
 }
 

@@ -108,7 +108,7 @@ type VersionSource struct {
 type Jenkins struct {
 	URL       string  `yaml:"url" schema:"required"`
 	Job       string  `yaml:"job" schema:"required" doc:"with its folders: Folder/job"`
-	Promotion string  `yaml:"promotion" doc:"name of the promotion process; {carrier} stands for the carrier's name"`
+	Promotion string  `yaml:"promotion" doc:"name of the promotion process; {carrier} stands for the carrier's name, and alone is the default"`
 	User      string  `yaml:"user" schema:"required"`
 	Token     *Secret `yaml:"token" schema:"required"`
 }
@@ -250,12 +250,6 @@ func (c *Config) complete() {
 	}
 	if c.SelfAlert != nil && c.SelfAlert.EventsURL == "" {
 		c.SelfAlert.EventsURL = "https://events.pagerduty.com"
-	}
-	for name, p := range c.Promotions {
-		if p.Jenkins != nil && p.Jenkins.Promotion == "" {
-			p.Jenkins.Promotion = "{carrier}"
-			c.Promotions[name] = p
-		}
 	}
 }
 

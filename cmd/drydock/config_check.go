@@ -13,6 +13,7 @@ import (
 
 	"github.com/drydock/drydock/incident"
 	"github.com/drydock/drydock/playbook"
+	"github.com/drydock/drydock/playbook/promotion"
 )
 
 // check collects the problems of one configuration.
@@ -183,6 +184,8 @@ func (c *Config) validatePromotion(v *check, path string, p Promotion) {
 		v.url(path+".version.url", strings.ReplaceAll(p.Version.URL, "{carrier}", "carrier"), false)
 		if p.Version.JSONPath == "" {
 			v.add(path+".version.json_path", "is missing: say where in the answer the version stands, for example $.version")
+		} else if _, err := promotion.NewHTTPSource("https://host", p.Version.JSONPath, "", nil); err != nil {
+			v.add(path+".version.json_path", "%v", err)
 		}
 	}
 	j := p.Jenkins

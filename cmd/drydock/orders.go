@@ -88,6 +88,11 @@ func (o orders) Cancel(ctx context.Context, runID, by, reason string) error {
 	return storeError(o.Store.Cancel(ctx, runID, by))
 }
 
+// Approve approves a run's plan.
+func (o orders) Approve(ctx context.Context, runID, planHash, by string) error {
+	return storeError(o.Store.Approve(ctx, runID, planHash, by))
+}
+
 // KillSwitch reads the switch from the database and from this replica's files.
 func (o orders) KillSwitch(ctx context.Context, carrier string) (api.KillSwitch, error) {
 	if why := o.fileSwitch(carrier); why != "" {
@@ -128,6 +133,10 @@ func storeError(err error) error {
 		return api.RunActive(active.Run)
 	case errors.As(err, &ended):
 		return api.ErrRunEnded
+	case errors.Is(err, store.ErrNotAwaitingApproval):
+		return api.ErrNotAwaitingApproval
+	case errors.Is(err, store.ErrPlanChanged):
+		return api.ErrPlanChanged
 	case errors.As(err, &cursor):
 		return fmt.Errorf("%w: %w", api.ErrBadCursor, err)
 	case errors.Is(err, store.ErrTooSlow):
