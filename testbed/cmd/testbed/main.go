@@ -3,6 +3,7 @@
 //
 //	testbed build            build kubebox, the control plane's binary
 //	testbed up --nodes 50    run one control plane until interrupted
+//	testbed demo             break two carriers and watch Drydock repair them
 package main
 
 import (
@@ -23,6 +24,7 @@ type subcommand func(ctx context.Context, args []string, stdout, stderr io.Write
 
 var subcommands = map[string]subcommand{
 	"build": build,
+	"demo":  showDemo,
 	"up":    up,
 }
 
