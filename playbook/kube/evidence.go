@@ -75,10 +75,13 @@ type evidence struct {
 
 // add keeps the end of a text, which is where a log says what went wrong. Empty texts are left out.
 func (e *evidence) add(source, text string) {
-	if text == "" || e.left <= 0 {
+	if e.left <= 0 {
 		return
 	}
 	text = keepEnd(redact(text), min(pieceBytes, e.left))
+	if text == "" {
+		return
+	}
 	e.left -= len(text)
 	e.pieces = append(e.pieces, playbook.Evidence{Source: source, Text: text})
 }

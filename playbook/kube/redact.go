@@ -17,7 +17,7 @@ var secrets = []struct {
 	{regexp.MustCompile(`(?i)\b(authorization|proxy-authorization)("?\s*[:=]\s*"?)([a-z]+\s+)?[^\s",;]+`), "${1}${2}[redacted]"},
 	{regexp.MustCompile(`(?i)\b(bearer|basic)\s+[a-z0-9._~+/=-]{8,}`), "$1 [redacted]"},
 	// A name that ends like a secret's, then its value: TOKEN=x, "db_password": "x", api-key: x.
-	{regexp.MustCompile(`(?i)([a-z0-9_.-]*(?:password|passwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?))("?\s*[:=]\s*)("[^"]*"|'[^']*'|[^\s",;&]+)`), "${1}${2}[redacted]"},
+	{regexp.MustCompile(`(?i)(password|passwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?)("?\s*[:=]\s*)("[^"]*"|'[^']*'|[^\s",;&]+)`), "${1}${2}[redacted]"},
 	// user:password@host in a URL.
 	{regexp.MustCompile(`([a-zA-Z][a-zA-Z0-9+.-]*://[^\s/:@]+):[^\s/@]+@`), "$1:[redacted]@"},
 }
