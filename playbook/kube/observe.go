@@ -43,7 +43,7 @@ func (c *Carrier) Observe(ctx context.Context, look playbook.Look, o *playbook.O
 			ask(ctx, &all, &o.Adoption, func(ctx context.Context) (playbook.Adoption, error) { return l.adoption(ctx, want.UIDs) })
 		case playbook.WantEvidence:
 			ask(ctx, &all, &o.Evidence, l.evidence)
-		case playbook.WantPromotion: // not the carrier's
+		case playbook.WantPromotion, playbook.WantDiskIncidents: // not the carrier's
 		}
 	}
 	all.Wait()

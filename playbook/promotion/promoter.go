@@ -118,7 +118,7 @@ func (p *Promoter) Do(ctx context.Context, call playbook.Call) (playbook.Settlem
 	process := c.Jenkins.processFor(a.Carrier)
 	attempts, err := c.Jenkins.attempts(ctx, a.Build, process)
 	if err != nil {
-		return playbook.Settlement{Result: playbook.NotHappened, Detail: "not sent: " + err.Error()}, nil
+		return notSent(err), nil
 	}
 	if newer, ok := newerThan(attempts, a.Before); ok {
 		// Somebody promoted it since we looked. A second promotion would deploy everything twice.
@@ -163,6 +163,11 @@ func newerThan(attempts []playbook.Attempt, before int) (playbook.Attempt, bool)
 		return playbook.Attempt{}, false
 	}
 	return attempts[i], true
+}
+
+// notSent settles a promotion whose preceding read failed.
+func notSent(err error) playbook.Settlement {
+	return playbook.Settlement{Result: playbook.NotHappened, Detail: "not sent: " + err.Error()}
 }
 
 func refused(detail string) playbook.Settlement {
