@@ -102,21 +102,11 @@ func (b *breaker) accept() {
 func (b *breaker) relay(client, server net.Conn) {
 	defer client.Close()
 	defer server.Close()
-	var answers sync.Mutex // held while the server's answer is not to be passed on
+	answered := make(chan struct{}) // the server's answers can not be passed on any more
 	go func() {
+		defer close(answered)
 		defer client.Close()
-		buf := make([]byte, 64<<10)
-		for {
-			n, err := server.Read(buf)
-			answers.Lock()
-			if n > 0 {
-				_, _ = client.Write(buf[:n])
-			}
-			answers.Unlock()
-			if err != nil {
-				return
-			}
-		}
+		_, _ = io.Copy(client, server)
 	}()
 	buf := make([]byte, 64<<10)
 	for {
@@ -132,12 +122,9 @@ func (b *breaker) relay(client, server net.Conn) {
 		case cutBefore:
 			return
 		case cutAfter:
-			// The client sees the connection end; the server commits, and ends the session when it finds nobody there.
-			answers.Lock()
 			_ = client.Close()
-			answers.Unlock()
 			_, _ = server.Write(buf[:n])
-			_, _ = io.Copy(io.Discard, io.LimitReader(server, 1))
+			<-answered // so the server has committed
 			return
 		case cutNever:
 			if _, err := server.Write(buf[:n]); err != nil {
