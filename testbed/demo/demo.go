@@ -27,9 +27,12 @@ type Options struct {
 	Out io.Writer
 }
 
-// ErrVerdict says that the repairs did not end as they should. What is wrong was
-// printed.
-var ErrVerdict = errors.New("the repairs did not end as they should")
+// Why a demo was no success.
+var (
+	// ErrVerdict: what is wrong was printed.
+	ErrVerdict     = errors.New("the repairs did not end as they should")
+	ErrInterrupted = errors.New("interrupted before the verdict")
+)
 
 // stage is all that the demo runs.
 type stage struct {
@@ -55,17 +58,16 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	err = s.play(ctx, began)
-	interrupted := ctx.Err() != nil
-	s.view.line("")
-	stopErr := s.view.step("stopping everything", s.stop)
-	failed := err != nil && !interrupted || stopErr != nil
-	switch {
-	case o.Keep != "" || failed:
-		s.view.line("  logs and configuration: %s", s.dir)
-	default:
-		err = errors.Join(err, os.RemoveAll(s.dir))
+	if err != nil && ctx.Err() != nil && !errors.Is(err, ErrVerdict) {
+		err = ErrInterrupted
 	}
-	return errors.Join(err, stopErr)
+	s.view.line("")
+	err = errors.Join(err, s.view.step("stopping everything", s.stop))
+	if o.Keep != "" || err != nil && !errors.Is(err, ErrInterrupted) {
+		s.view.line("  logs and configuration: %s", s.dir)
+		return err
+	}
+	return errors.Join(err, os.RemoveAll(s.dir))
 }
 
 // prepare finds the binaries and makes the directory.
@@ -77,15 +79,28 @@ func (s *stage) prepare(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if s.dir = s.options.Keep; s.dir == "" {
-		s.dir, err = os.MkdirTemp("", "drydock-demo-")
-	} else if err = os.MkdirAll(s.dir, 0o700); err == nil {
-		s.dir, err = filepath.Abs(s.dir)
-	}
-	if err != nil {
+	if s.dir, err = makeDirectory(s.options.Keep); err != nil {
 		return fmt.Errorf("make directory: %w", err)
 	}
 	return nil
+}
+
+// makeDirectory makes the named directory, or a temporary one when none is named.
+func makeDirectory(name string) (string, error) {
+	if name == "" {
+		return os.MkdirTemp("", "drydock-demo-")
+	}
+	if err := os.MkdirAll(name, 0o700); err != nil {
+		return "", err
+	}
+	files, err := os.ReadDir(name)
+	if err != nil {
+		return "", err
+	}
+	if len(files) > 0 {
+		return "", fmt.Errorf("%s is not empty: name another, the clusters begin from nothing", name)
+	}
+	return filepath.Abs(name)
 }
 
 // play starts everything, breaks the carriers, follows the repairs and gives the
@@ -105,10 +120,11 @@ func (s *stage) play(ctx context.Context, began time.Time) error {
 	if err := s.sendAlerts(); err != nil {
 		return err
 	}
-	if err := s.follow(ctx); err != nil && ctx.Err() != nil {
-		return context.Cause(ctx)
-	} else if err != nil {
-		s.view.line("%s %v", s.view.paint(red, "✗"), err) // The verdict tells the rest.
+	if err := s.follow(ctx); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		s.view.line("  %s %v", s.view.paint(red, "✗"), err) // The verdict tells the rest.
 	}
 	failures, err := s.judge(ctx, before)
 	if err != nil {
@@ -184,7 +200,7 @@ func (s *stage) raise(ctx context.Context) error {
 // sendAlerts lets monitoring raise the four alerts: PagerDuty sends the webhooks.
 func (s *stage) sendAlerts() error {
 	s.view.heading("Four alerts, as signed webhooks from PagerDuty")
-	s.watch = &watch{view: s.view, api: s.api, clusters: s.clusters, began: time.Now(), states: map[string]string{}}
+	s.watch = &watch{view: s.view, api: s.api, clusters: s.clusters, states: map[string]string{}}
 	for _, a := range alerts() {
 		details := map[string]any{"carrier": a.carrier, "daemonset": a.daemonset, "namespace": a.namespace}
 		in, err := s.remote.pager.TriggerIncident(a.title, serviceID, details)

@@ -27,7 +27,6 @@ type watch struct {
 	view     *view
 	api      api
 	clusters map[string]*controlplane.Cluster
-	began    time.Time
 	watched  []*watched
 
 	mu     sync.Mutex
@@ -101,7 +100,7 @@ func (w *watch) look(ctx context.Context) error {
 			continue
 		}
 		a.run = r
-		lines = append(lines, a.news(r)...)
+		lines = append(lines, a.news(r, w.runNames())...)
 		ready, err := w.readyNews(ctx, a)
 		lines = append(lines, ready...)
 		errs = append(errs, err)
@@ -116,6 +115,17 @@ func (w *watch) look(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// runNames are the DaemonSets of the runs that are known, by id.
+func (w *watch) runNames() map[string]string {
+	names := map[string]string{}
+	for _, a := range w.watched {
+		if a.run.ID != "" {
+			names[a.run.ID] = a.alert.daemonset
+		}
+	}
+	return names
+}
+
 type newsLine struct {
 	alert       alert
 	at          time.Time
@@ -123,17 +133,26 @@ type newsLine struct {
 }
 
 // news are the lines about a run that were not printed yet: its moves, and what
-// the remotes took.
-func (a *watched) news(r run) []newsLine {
+// the remotes took. names are the DaemonSets of runs by their ids.
+func (a *watched) news(r run, names map[string]string) []newsLine {
 	var lines []newsLine
 	for ; a.ticks < len(r.Ticks); a.ticks++ {
 		t := r.Ticks[a.ticks]
 		// Who waits for another run's claim stays in its state and says so.
-		seen := fmt.Sprint(t.To, t.Finding, strings.Contains(t.Why, "; waiting: "))
-		if seen != a.shown {
-			a.shown = seen
-			lines = append(lines, newsLine{a.alert, t.At, t.To, t.Finding + ": " + t.Why})
+		text := t.Finding + ": " + t.Why
+		_, waiting, waits := strings.Cut(t.Why, "; waiting: ")
+		if waits {
+			text = "waiting: " + waiting
 		}
+		seen := fmt.Sprint(t.To, t.Finding, waits)
+		if seen == a.shown {
+			continue
+		}
+		a.shown = seen
+		for id, name := range names {
+			text = strings.ReplaceAll(text, "run "+id, "the run of "+name)
+		}
+		lines = append(lines, newsLine{a.alert, t.At, t.To, text})
 	}
 	for _, i := range r.Intents {
 		if i.Result == "" || a.intents[i.Seq] == i.Result {
