@@ -16,10 +16,11 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 MODULES := . testbed testbed/kubebox tools
 LINTED  := . testbed
 
-# The packages whose tests need Postgres. test-fast is all the others, and runs
-# them with a PG_BIN that can not work: a test that belongs here and is not
-# listed fails instead of hiding.
-NEEDS_POSTGRES := cmd|migrations|store
+# The packages whose tests need Postgres, and the mutants, which compile the
+# core once for each. test-fast is all the others, and runs them with a PG_BIN
+# that can not work: a test that belongs here and is not listed fails instead of
+# hiding.
+NOT_FAST := cmd|migrations|store|playbook/playbooktest/mutants
 
 FUZZTIME ?= 60s
 
@@ -36,12 +37,12 @@ demo: build testbed ## the runbook's four example alerts, broken and repaired on
 test: ## the whole suite, against real Postgres and the real control plane
 	@tools/need postgres gcc
 	@$(MAKE) build testbed
-	go test -race -timeout 20m ./...
-	cd testbed && go test -timeout 20m ./...
+	go test -race -count=1 -timeout 20m ./...
+	cd testbed && go test -count=1 -timeout 20m ./...
 
 .PHONY: test-fast
 test-fast: ## what needs neither Postgres nor the control plane
-	PG_BIN=/nonexistent go test $$(go list ./... | grep -vE '^[^/]+/[^/]+/[^/]+/($(NEEDS_POSTGRES))(/|$$)')
+	PG_BIN=/nonexistent go test $$(go list ./... | grep -vE '^[^/]+/[^/]+/[^/]+/($(NOT_FAST))(/|$$)')
 
 .PHONY: soak
 soak: ## hours of random faults (comes later)
