@@ -363,4 +363,7 @@ func (c *Carrier) HumanUncordon(node string) {
 }
 
 // HumanEvict deletes a pod.
-func (c *Carrier) HumanEvict(p *Pod) { c.terminate(p) }
+func (c *Carrier) HumanEvict(p *Pod) {
+	c.outdated = append(c.outdated, p.uid)
+	c.terminate(p)
+}

@@ -81,9 +81,10 @@ func (c *Carrier) AddSet(s DaemonSet) *DaemonSet {
 	return &s
 }
 
-// HumanEdit changes an annotation of a DaemonSet.
+// HumanEdit changes an annotation of a DaemonSet. What is written on an object that is being deleted is lost with it,
+// whoever deletes it, so people do not.
 func (c *Carrier) HumanEdit(namespace, name, key, value string) {
-	if s := c.Set(namespace, name); s != nil {
+	if s := c.Set(namespace, name); s != nil && s.deletedAt == nil {
 		s.Annotations[key] = value
 		s.version = c.bump()
 		c.edited(s, key, value)
@@ -112,7 +113,7 @@ const imageEdit = "the image"
 // HumanUpdate changes the image: a new template, which a RollingUpdate DaemonSet rolls out node by node.
 func (c *Carrier) HumanUpdate(namespace, name, image string) {
 	s := c.Set(namespace, name)
-	if s == nil {
+	if s == nil || s.deletedAt != nil {
 		return
 	}
 	s.Spec.Image = image
@@ -132,6 +133,7 @@ func (c *Carrier) HumanDelete(namespace, name string) {
 	if s := c.Set(namespace, name); s != nil {
 		c.removed[namespace+"/"+name] = true
 		delete(c.edits, namespace+"/"+name)
+		c.outdated = append(c.outdated, c.podsOf(s)...)
 		c.remove(s)
 	}
 }

@@ -46,6 +46,20 @@ func (r Reach) Failures() []Failure {
 	return []Failure{CrashBefore, CrashAfter, LateSoon, LateLast, ErrorBefore, ErrorAfter}
 }
 
+// fit turns a failure that a call can not have into its nearest one that it can. A reading has no effect, so that it never
+// fails after it; the lease that an acquire took and whose answer was lost simply runs out.
+func (r Reach) fit(f Failure) Failure {
+	switch {
+	case r == Reads && f == ErrorAfter:
+		return ErrorBefore
+	case r == Reads && f != "" && f != ErrorBefore:
+		return CrashBefore
+	case r == Writes && f == LateLast:
+		return LateSoon
+	}
+	return f
+}
+
 // Point is one external call of a run, a place where something can fail.
 type Point struct {
 	Op    string
@@ -71,7 +85,7 @@ type probe struct {
 func through[T any](p *probe, op string, reach Reach, late time.Duration, do func() (T, error)) (T, error) {
 	var none T
 	p.points = append(p.points, Point{Op: op, Reach: reach, State: p.w.ticking.State})
-	failure := p.faults[len(p.points)]
+	failure := reach.fit(p.faults[len(p.points)])
 	if failure == "" {
 		v, err := do()
 		p.w.inspect()

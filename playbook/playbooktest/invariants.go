@@ -19,6 +19,8 @@ type inspector struct {
 	readAt     map[string]time.Time
 	watched    []playbook.Target
 	goneSince  map[playbook.Target]time.Time
+	lastCrash  time.Time
+	lastOutage time.Time
 	markSince  map[string]time.Time
 	effects    map[string]int // checked so far, by carrier
 	paired     map[string]int // the carrier's version when its pods were last looked at
@@ -78,8 +80,8 @@ func (w *World) inspect() {
 	w.lookWhens()
 }
 
-// inspectExists is I1: a DaemonSet that existed when its run began is never gone for more than 60 s, unless a person
-// deleted it.
+// inspectExists is I1: a DaemonSet that existed when its run began is never gone for more than 60 s after a crash, unless a
+// person deleted it. A second crash, or an outage of the API server, gives Drydock its 60 s again.
 func (w *World) inspectExists(t playbook.Target) {
 	c := w.carriers[t.Carrier]
 	if s := c.Set(t.Namespace, t.DaemonSet); (s != nil && s.deletedAt == nil) || c.removed[t.Namespace+"/"+t.DaemonSet] {
@@ -89,7 +91,16 @@ func (w *World) inspectExists(t playbook.Target) {
 	if w.goneSince[t].IsZero() {
 		w.goneSince[t] = w.Clock.Now()
 	}
-	if w.Clock.Now().Sub(w.goneSince[t]) > time.Minute && c.NoCreate == "" {
+	if c.Unreachable != "" {
+		w.lastOutage = w.Clock.Now()
+	}
+	since := w.goneSince[t]
+	for _, excuse := range []time.Time{w.lastCrash, w.lastOutage} {
+		if excuse.After(since) {
+			since = excuse
+		}
+	}
+	if w.Clock.Now().Sub(since) > time.Minute && c.NoCreate == "" {
 		w.violate("I1: DaemonSet %s has been gone for more than 60 s", t)
 	}
 }
@@ -293,6 +304,9 @@ func (w *World) inspectWrite(all []RemoteWrite) {
 		}
 		if r.Mode == playbook.ModeObserve {
 			w.violate("%s of incident %s in mode observe", a.Kind(), e.Incident)
+		}
+		if a.Kind() == playbook.KindResolve && !w.landing && !w.carriers[r.Target.Carrier].Covered(r.Target.Namespace, r.Target.DaemonSet) {
+			w.violate("incident %s was resolved though %s is not covered", e.Incident, r.Target)
 		}
 		for _, in := range r.Incidents {
 			act, ok := w.stoppingAct(in, r)

@@ -3,6 +3,9 @@ package playbooktest
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"slices"
 	"strings"
 )
 
@@ -11,15 +14,23 @@ type Trial struct {
 	Scenario Scenario
 	Faults   map[int]Failure
 	Where    string
+	// Comes says that the planned failure must come to pass: the night goes as it went without it, up to there.
+	Comes bool
 }
 
 // String names the trial as a test's message does.
 func (t Trial) String() string { return t.Scenario.Name + ": " + t.Where }
 
-// Trials lists the night without a failure, and one for each of its external calls and each way in which that call can
-// fail. Readings that are repeated in the same state, tick after tick, fail in one trial each for the first
-// `repeats` of them (0: all of them): the hundredth look at an unreachable carrier is like the third.
-func (s Scenario) Trials(ctx context.Context, repeats int) []Trial {
+// Crashes are the failures in which the worker dies.
+func Crashes() []Failure { return []Failure{CrashBefore, CrashAfter} }
+
+// AllFailures are the failures of every call.
+func AllFailures() []Failure { return Mutates.Failures() }
+
+// Trials lists the night without a failure, and one for each of its external calls and each of the failures that the call
+// can have. Of readings and commits that come again in the same state, tick after tick, only the first `repeats` fail (0:
+// all of them do): the hundredth look at an unreachable carrier is like the third.
+func (s Scenario) Trials(ctx context.Context, repeats int, failures []Failure) []Trial {
 	trials := []Trial{{Scenario: s, Where: "no call fails"}}
 	seen := map[Point]int{}
 	for i, p := range s.Play(ctx, nil).Points {
@@ -28,31 +39,59 @@ func (s Scenario) Trials(ctx context.Context, repeats int) []Trial {
 			continue
 		}
 		for _, f := range p.Reach.Failures() {
-			trials = append(trials, Trial{Scenario: s, Faults: map[int]Failure{i + 1: f},
-				Where: fmt.Sprintf("call %d (%s, in %s): %s", i+1, p.Op, p.State, f)})
+			if slices.Contains(failures, f) {
+				trials = append(trials, Trial{Scenario: s, Faults: map[int]Failure{i + 1: f}, Comes: true,
+					Where: fmt.Sprintf("call %d (%s, in %s): %s", i+1, p.Op, p.State, f)})
+			}
 		}
 	}
 	return trials
 }
 
-// Run plays the trial.
-func (t Trial) Run(ctx context.Context) Night { return t.Scenario.Play(ctx, t.Faults) }
+// Pairs lists n nights with two failures each, drawn from the scenario's calls: the same ones every time. The second call
+// is counted in the night as the first failure leaves it, so it may be any, or not come at all.
+func (s Scenario) Pairs(ctx context.Context, n int) []Trial {
+	points := s.Play(ctx, nil).Points
+	draw := s.draw(0)
+	trials := make([]Trial, 0, n)
+	for range n {
+		first := draw.IntN(len(points))
+		second := first + 1 + draw.IntN(40)
+		failures := points[first].Reach.Failures()
+		a, b := failures[draw.IntN(len(failures))], AllFailures()[draw.IntN(len(AllFailures()))]
+		trials = append(trials, Trial{Scenario: s, Faults: map[int]Failure{first + 1: a, second + 1: b},
+			Where: fmt.Sprintf("call %d (%s): %s, and call %d: %s", first+1, points[first].Op, a, second+1, b)})
+	}
+	return trials
+}
 
-// Sweep plays every trial of the scenario and returns what went wrong, at most `most` reports (0: all).
-func (s Scenario) Sweep(ctx context.Context, repeats, most int) (reports []string, trials int) {
-	for _, t := range s.Trials(ctx, repeats) {
-		trials++
-		n := t.Run(ctx)
-		if n.Hit != len(t.Faults) {
-			n.problem("the planned failure never came to pass: the night was not repeated exactly")
-		}
-		if len(n.Problems) == 0 {
-			continue
-		}
-		reports = append(reports, t.String()+"\n"+strings.TrimSpace(n.Report()))
-		if most > 0 && len(reports) == most {
-			break
+// draw makes the scenario's own generator for a seed: the same one every time.
+func (s Scenario) draw(seed uint64) *rand.Rand {
+	name := fnv.New64a()
+	name.Write([]byte(s.Name))
+	return rand.New(rand.NewPCG(name.Sum64(), seed))
+}
+
+// Run plays the trial and reports what went wrong; empty: nothing did.
+func (t Trial) Run(ctx context.Context) string {
+	n := t.Scenario.Play(ctx, t.Faults)
+	if t.Comes && n.Hit == 0 {
+		n.problem("the planned failure never came to pass: the night was not repeated exactly")
+	}
+	if len(n.Problems) == 0 {
+		return ""
+	}
+	return t.String() + "\n" + strings.TrimSpace(n.Report())
+}
+
+// Sweep plays the trials and returns the first reports, at most three: more would be the same again.
+func Sweep(ctx context.Context, trials []Trial) (reports []string) {
+	for _, t := range trials {
+		if report := t.Run(ctx); report != "" {
+			if reports = append(reports, report); len(reports) == 3 {
+				break
+			}
 		}
 	}
-	return reports, trials
+	return reports
 }

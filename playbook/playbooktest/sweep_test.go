@@ -3,25 +3,24 @@ package playbooktest
 import (
 	"sync/atomic"
 	"testing"
-	"time"
 )
 
-// TestSweep lets every external call of every scenario fail in every way it can, one at a time.
-func TestSweep(t *testing.T) {
+// TestCrashSweep lets the worker die before and after the external calls of every scenario, one at a time. The other ways
+// to fail, and two failures in one night, are package sweep's.
+func TestCrashSweep(t *testing.T) {
 	t.Parallel()
-	var trials atomic.Int64
-	began := time.Now()
+	var nights atomic.Int64
 	t.Run("scenarios", func(t *testing.T) {
 		for _, s := range Scenarios() {
 			t.Run(s.Name, func(t *testing.T) {
 				t.Parallel()
-				reports, n := s.Sweep(t.Context(), 2, 3)
-				trials.Add(int64(n))
-				for _, r := range reports {
-					t.Error(r)
+				trials := s.Trials(t.Context(), 1, Crashes())
+				nights.Add(int64(len(trials)))
+				for _, report := range Sweep(t.Context(), trials) {
+					t.Error(report)
 				}
 			})
 		}
 	})
-	t.Logf("%d nights, each with one failure, in %s", trials.Load(), time.Since(began).Round(time.Millisecond))
+	t.Logf("%d nights, each with one crash", nights.Load())
 }

@@ -203,6 +203,7 @@ func (w *World) tick(ctx context.Context, id string) {
 		case nil:
 		case crash:
 			w.Ledger.Kill()
+			w.lastCrash = w.Clock.Now()
 			wait := janitorOverdue
 			if w.probe.crashed == LateSoon || w.probe.crashed == LateLast {
 				wait = LeaseTTL + takeover

@@ -96,7 +96,7 @@ func sweep(ctx context.Context, t *testing.T, overlay string, scenarios []string
 	if overlay != "" {
 		args = append(args, "-overlay", overlay)
 	}
-	cmd := exec.CommandContext(ctx, "go", append(args, "github.com/drydock/drydock/playbook/playbooktest")...)
+	cmd := exec.CommandContext(ctx, "go", append(args, "github.com/drydock/drydock/playbook/playbooktest/sweep")...)
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	switch {
