@@ -42,7 +42,6 @@ finds out why, repairs the carrier by the runbook and proves it, or hands the in
   drydock serve --config drydock.yaml`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := cmd.Help(); err != nil {
 				return err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -18,10 +19,18 @@ func newMigrate(a *app) *cobra.Command {
 			Use: use, Short: short, Example: "  " + example, Args: exactArgs(0),
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				return a.withDatabase(cmd.Context(), func(ctx context.Context, url string) error {
+					if do == nil {
+						return a.migrateStatus(ctx, url)
+					}
 					if err := do(ctx, url); err != nil {
 						return remotef("%w", err)
 					}
-					return a.migrateStatus(ctx, url)
+					err := a.migrateStatus(ctx, url)
+					var exit *exitError
+					if errors.As(err, &exit) && exit.code == exitNo {
+						return nil // what was asked for is done
+					}
+					return err
 				})
 			},
 		}
@@ -29,7 +38,7 @@ func newMigrate(a *app) *cobra.Command {
 	cmd.AddCommand(
 		step("up", "Apply all pending migrations", "drydock migrate up", migrations.Up),
 		step("down", "Take the last migration back, with the data that only it held", "drydock migrate down", migrations.Down),
-		step("status", "Print where the database stands", "drydock migrate status -o json", func(context.Context, string) error { return nil }),
+		step("status", "Print where the database stands; exit 1 when migrations are pending", "drydock migrate status -o json", nil),
 	)
 	return cmd
 }

@@ -340,11 +340,8 @@ func nextLevel(in incident.Incident) int {
 	return 0
 }
 
-// Recover finds out whether a write whose answer was lost took effect. While its call may still be on its way that can not be known.
+// Recover finds out whether a write whose answer was lost took effect. The engine asks when the call's deadline has passed.
 func (p *pager) Recover(ctx context.Context, i playbook.Intent, _ string) (playbook.Settlement, error) {
-	if wait := i.CallDeadline.Sub(p.now()); wait > 0 {
-		return playbook.Settlement{}, fmt.Errorf("recover %s: the call may be on its way for another %s", i.Action.Kind(), wait.Round(time.Second))
-	}
 	id := i.Action.Target().Name
 	if a, ok := i.Action.(playbook.Annotate); ok {
 		notes, err := p.client.ListNotes(ctx, id)

@@ -102,7 +102,7 @@ func serve(ctx context.Context, a *app, cfg *Config, log *slog.Logger, migrate b
 		Handler: w.handler, ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: idleTime,
 		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	failed := make(chan error, 2)
+	failed := make(chan error, 1)
 	go func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			failed <- remotef("serve http: %w", err)
@@ -112,9 +112,7 @@ func serve(ctx context.Context, a *app, cfg *Config, log *slog.Logger, migrate b
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := w.work(working); err != nil {
-			failed <- remotef("%w", err)
-		}
+		w.work(working)
 	}()
 	address := "http://" + listener.Addr().String()
 	fmt.Fprintf(a.stderr, "drydock is ready: dashboard %s\n", address+w.loginPath)

@@ -4,15 +4,16 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"fmt"
+	"errors"
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/drydock/drydock/api"
 	"github.com/drydock/drydock/incident"
@@ -26,7 +27,7 @@ type wiring struct {
 	handler http.Handler
 	// loginPath is what the printed address ends with.
 	loginPath string
-	work      func(ctx context.Context) error
+	work      func(ctx context.Context)
 	close     func()
 }
 
@@ -88,14 +89,17 @@ func wire(ctx context.Context, cfg *Config, s *resolved, db *database, log *slog
 		Ledger: st, Pager: pages, Promoter: s.promoter, Policy: policy, Clock: time.Now, Log: log, Ticked: countRuns(metrics),
 		Carrier: func(name string) (playbook.Carrier, error) { return registry.Carrier(name) },
 	}
-	w := &wiring{close: st.Close, work: func(ctx context.Context) error { <-ctx.Done(); return nil }}
+	w := &wiring{close: st.Close, work: func(ctx context.Context) { <-ctx.Done() }}
+	parts := []api.Part{{Name: "database", Check: st.Ping}}
 	if cfg.Role != roleIngest {
-		w.work = worker{store: st, engine: engine, find: find, cfg: cfg, log: log}.run
+		works := &worker{store: st, engine: engine, find: find, cfg: cfg, log: log}
+		w.work = works.run
+		parts = append(parts, api.Part{Name: "worker", Check: works.check})
 	}
 	options := api.Options{
 		Intake: intake{st}, History: history{st}, Orders: orders{st, fileSwitch}, Incidents: find, Carriers: known,
 		Signatures: signatures, Rules: rules, Policy: policy, Tokens: s.tokens, Metrics: metrics, Log: log, Now: time.Now,
-		Parts: []api.Part{{Name: "database", Check: st.Ping}},
+		Parts: parts,
 		NewID: func() string { return uuid.Must(uuid.NewV7()).String() }, Version: version,
 		SecureCookies: s.madeToken == "" && strings.HasPrefix(cfg.PublicURL, "https://"),
 	}
@@ -143,17 +147,42 @@ type worker struct {
 	find   *lookup
 	cfg    *Config
 	log    *slog.Logger
+
+	working atomic.Bool
 }
 
-func (w worker) run(ctx context.Context) error {
-	all, ctx := errgroup.WithContext(ctx)
-	all.Go(func() error {
-		return w.store.Work(ctx, store.Worker{Advance: w.engine.Advance, LookUp: w.find.start})
-	})
-	all.Go(func() error { w.tidy(ctx); return nil })
-	all.Go(func() error { w.reconcile(ctx); return nil })
-	if err := all.Wait(); err != nil {
-		return fmt.Errorf("work runs: %w", err)
+func (w *worker) run(ctx context.Context) {
+	var all sync.WaitGroup
+	all.Go(func() { w.workJobs(ctx) })
+	all.Go(func() { w.tidy(ctx) })
+	all.Go(func() { w.reconcile(ctx) })
+	all.Wait()
+}
+
+const workAgain = 2 * time.Second
+
+// workJobs begins again when it could not go on: a database that is away for a while must not end the process, which
+// tells PagerDuty to come again.
+func (w *worker) workJobs(ctx context.Context) {
+	for ctx.Err() == nil {
+		w.working.Store(true)
+		err := w.store.Work(ctx, store.Worker{Advance: w.engine.Advance, LookUp: w.find.start})
+		w.working.Store(false)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		w.log.ErrorContext(ctx, "runs are not worked; trying again", "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(workAgain):
+		}
+	}
+}
+
+// check says whether runs are worked, for /readyz.
+func (w *worker) check(context.Context) error {
+	if !w.working.Load() {
+		return errors.New("runs are not worked")
 	}
 	return nil
 }
@@ -164,7 +193,7 @@ const tidyEvery = 10 * time.Second
 const overdue = 30 * time.Second
 
 // tidy is the janitor: it ticks runs whose jobs were lost and ended runs that still owe an undo, by the same Advance.
-func (w worker) tidy(ctx context.Context) {
+func (w *worker) tidy(ctx context.Context) {
 	every(ctx, tidyEvery, func() {
 		late, err := w.store.OverdueRuns(ctx, overdue)
 		if err != nil {
@@ -183,7 +212,7 @@ func (w worker) tidy(ctx context.Context) {
 }
 
 // reconcile looks for open incidents that no webhook told of. A young one is left alone: its webhook is on its way.
-func (w worker) reconcile(ctx context.Context) {
+func (w *worker) reconcile(ctx context.Context) {
 	if w.find.client == nil {
 		return
 	}
@@ -209,7 +238,7 @@ func (w worker) reconcile(ctx context.Context) {
 
 // reconcileOne starts a run for an incident that has none. Only titles that name their target are read: asking for the alerts
 // of every open incident of an account each minute would use up the rate limit.
-func (w worker) reconcileOne(ctx context.Context, in incident.Incident) error {
+func (w *worker) reconcileOne(ctx context.Context, in incident.Incident) error {
 	m := w.find.rules.Parse(in.Title)
 	target := playbook.Target{Carrier: m.Carrier, Namespace: m.Namespace, DaemonSet: m.DaemonSet}
 	if !m.Matched || m.Namespace == "" || !w.find.knows(m.Carrier) {
