@@ -3,8 +3,9 @@ package playbook
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -51,7 +52,8 @@ func (s *situation) skip(node, why string) {
 
 // nextEdge walks the global edges, then the state's cell for the finding; the first edge whose guard holds is taken.
 func (s *situation) nextEdge() edge {
-	if s.r.State != Unwinding {
+	// A queued run may not even unwind while another run of its target does: one run per target at a time.
+	if s.r.State != Unwinding && (s.r.State != Queued || !gTargetBusy.ok(s)) {
 		for _, e := range globalEdges() {
 			if e.when.ok(s) {
 				return e
@@ -74,7 +76,7 @@ func (s *situation) enter(e edge) {
 	s.m.EnteredAt = s.now
 	switch e.to {
 	case Unwinding:
-		end := Ending{Outcome: e.end, Why: s.d.Why}
+		end := Ending{Outcome: e.end, Why: s.d.Why, Finding: s.d.Finding}
 		if e.why != nil {
 			end.Why = e.why(s)
 		}
@@ -94,6 +96,9 @@ func (s *situation) enter(e edge) {
 		}
 		if s.m.Reapply != nil {
 			s.m.Drain.Reapplied = true
+			if why := s.m.Reapply.Failed; why != "" && !s.placed(s.m.Drain.Node) {
+				s.failDrain(why)
+			}
 			s.m.Reapply = nil
 		}
 	case Reapplying:
@@ -102,6 +107,9 @@ func (s *situation) enter(e edge) {
 		}
 	case Triage:
 		s.m.Reapply = nil
+		if e.when == gApproved {
+			s.m.Approved = planLines(s.plan())
+		}
 	case Queued, WaitingForDisk, Redeploying, RestartingController, Verifying, AwaitingApproval,
 		StateResolved, StateEscalated, StateStoodDown:
 	}
@@ -133,7 +141,9 @@ func (s *situation) step(st State) {
 		s.stepVerify()
 	case Unwinding:
 		s.stepUnwind()
-	case Queued, WaitingForDisk, AwaitingApproval, StateResolved, StateEscalated, StateStoodDown:
+	case AwaitingApproval:
+		s.wantPromotion()
+	case Queued, WaitingForDisk, StateResolved, StateEscalated, StateStoodDown:
 	}
 }
 
@@ -144,29 +154,46 @@ func (s *situation) settleSteps() {
 		s.followDrain()
 	case Reapplying:
 		s.followReapply()
-	case Queued, Triage, WaitingForDisk, Redeploying, RestartingController, Verifying, AwaitingApproval, Unwinding,
+	case Unwinding:
+		if s.m.Reapply != nil {
+			s.followReapply()
+		}
+	case Queued, Triage, WaitingForDisk, Redeploying, RestartingController, Verifying, AwaitingApproval,
 		StateResolved, StateEscalated, StateStoodDown:
 	}
 }
 
+// noteFound remembers what was confirmed: the newest sentence of each finding and node.
 func (s *situation) noteFound() {
-	if s.d.Confirmed && s.d.Finding != FindingHealthy && s.d.Finding != FindingUnknown && s.d.Finding != FindingRollingOut {
-		text := string(s.d.Finding) + ": " + s.d.Why
-		if len(s.m.Found) == 0 || s.m.Found[len(s.m.Found)-1] != text {
-			s.m.Found = append(s.m.Found, text)
-		}
-		if len(s.m.Found) > 12 {
-			s.m.Found = slices.Delete(s.m.Found, 1, 2)
+	switch s.d.Finding {
+	case FindingHealthy, FindingUnknown, FindingRollingOut:
+		return
+	default:
+	}
+	if !s.d.Confirmed {
+		return
+	}
+	f := Found{Finding: s.d.Finding, Node: s.d.Node, Why: s.d.Why}
+	for i, have := range s.m.Found {
+		if have.Finding == f.Finding && have.Node == f.Node {
+			s.m.Found[i] = f
+			return
 		}
 	}
+	s.m.Found = append(s.m.Found, f)
 }
 
 func (s *situation) stepTriage() {
-	if s.d.Finding == FindingAbsent && !s.o.Promotion.Asked() && s.p.DaemonSet.Promotion != "" {
-		s.want(Want{Kind: WantPromotion})
-	}
+	s.wantPromotion()
 	if s.d.Confirmed && s.ledger.ClaimHolder != "" && IsRepairable(s.d.Finding) {
 		s.m.Waiting = waitingForClaim
+	}
+}
+
+// wantPromotion asks for the deployed version where the DaemonSet is absent: the plan is made from it.
+func (s *situation) wantPromotion() {
+	if s.d.Finding == FindingAbsent && s.p.DaemonSet.Promotion != "" {
+		s.want(Want{Kind: WantPromotion})
 	}
 }
 
@@ -194,9 +221,7 @@ func (s *situation) decision(e edge, to State) Decision {
 	if to.Ended() && !s.r.State.Ended() {
 		d.Outcome = Outcome(to)
 		for _, in := range s.openIncidents() {
-			if _, set := d.Ends[in.ID]; !set {
-				d.Ends[in.ID] = s.incidentEnd(in)
-			}
+			d.Ends[in.ID] = s.incidentEnd(in)
 		}
 	}
 	d.Release = (to == Verifying || to.Ended()) && len(s.r.Owed()) == 0 && !s.changing() && !promisesChange(s.promises)
@@ -228,12 +253,57 @@ func (s *situation) why(e edge) string {
 	case e.to == Draining && s.m.Drain != nil && s.m.Drain.Failed != "":
 		return "giving node " + s.m.Drain.Node + " back: " + s.m.Drain.Failed
 	}
+	return s.reason()
+}
+
+// reason is what the run sees, and which reading it waits for before it can do something about it.
+func (s *situation) reason() string {
+	if s.d.Finding == FindingAbsent && s.d.Confirmed {
+		switch {
+		case s.o.Namespace.IsUnknown():
+			return s.d.Why + "; waiting for the namespace to be readable"
+		case s.o.Promotion.IsUnknown():
+			return s.d.Why + "; the version source or the CI did not answer: " + s.o.Promotion.Why()
+		}
+	}
 	return s.d.Why
 }
 
-// approved reports whether a person approved exactly the present plan.
+// overdue reports whether the deadline has passed. A soak that is under way may end, and what is already being said is said.
+func (s *situation) overdue() bool {
+	if s.now.Before(s.deadline) || s.closing() {
+		return false
+	}
+	soaking := s.r.State == Verifying && s.d.Finding == FindingHealthy
+	return !soaking || !s.now.Before(s.deadline.Add(2*s.p.Timing.Soak))
+}
+
+// approved reports whether a person approved the present plan, or a larger one of which it is what remains.
 func (s *situation) approved() bool {
-	return s.ledgerKnown && s.ledger.ApprovedHash != "" && s.ledger.ApprovedHash == HashPlan(s.plan())
+	plan := s.plan()
+	if s.ledgerKnown && s.ledger.ApprovedHash != "" && s.ledger.ApprovedHash == HashPlan(plan) {
+		return true
+	}
+	for _, line := range planLines(plan) {
+		if !slices.Contains(s.m.Approved, line) {
+			return false
+		}
+	}
+	return len(plan) > 0
+}
+
+// planLines writes each action of a plan as kind, name and uid: what an approval covers. A resourceVersion is not part of
+// it, because a heartbeat changes it.
+func planLines(plan []Action) []string {
+	lines := make([]string, len(plan))
+	for i, a := range plan {
+		ref := a.Target()
+		lines[i] = fmt.Sprintf("%s %s %s", a.Kind(), ref, ref.UID)
+		if p, ok := a.(Promote); ok {
+			lines[i] += fmt.Sprintf(" version %s build %d", p.Version, p.Build)
+		}
+	}
+	return lines
 }
 
 // HashPlan is the hash that a person approves: kinds, names and uids of the actions, in order. Empty for no plan.
@@ -241,20 +311,6 @@ func HashPlan(plan []Action) string {
 	if len(plan) == 0 {
 		return ""
 	}
-	type line struct {
-		Kind Kind
-		Ref  Ref
-	}
-	lines := make([]line, len(plan))
-	for i, a := range plan {
-		ref := a.Target()
-		ref.ResourceVersion = "" // the plan stays the same when a heartbeat touches the node
-		lines[i] = line{a.Kind(), ref}
-	}
-	b, err := json.Marshal(lines)
-	if err != nil {
-		return "" // strings and structs of strings always marshal
-	}
-	sum := sha256.Sum256(b)
+	sum := sha256.Sum256([]byte(strings.Join(planLines(plan), "\n")))
 	return hex.EncodeToString(sum[:8])
 }

@@ -78,7 +78,7 @@ func TestTriageLeadsOn(t *testing.T) {
 		{name: "healthy", scene: healthy(5), to: Verifying},
 		{name: "full", scene: healthy(12).full(0, 3), to: Draining},
 		{name: "full, mode observe", scene: healthy(12).full(0, 3), run: observe, to: Unwinding, end: OutcomeStoodDown, why: "observe"},
-		{name: "full, nothing may be moved", scene: healthy(12).full(0, 0), to: Unwinding, end: OutcomeEscalated, why: "only 0 may"},
+		{name: "full, nothing may be moved", scene: healthy(12).full(0, 0), to: Unwinding, end: OutcomeEscalated, why: "none of its pods may be moved"},
 		{name: "full, no namespace configured", scene: healthy(12).full(0, 3), pol: func(p *Policy) { p.DrainFrom = nil }, to: Unwinding, end: OutcomeEscalated, why: "drain_namespaces"},
 		{name: "too many missing", scene: healthy(12).full(0, 3).full(1, 3).full(2, 3).full(3, 3).full(4, 3).full(5, 3), to: Unwinding, end: OutcomeEscalated, why: "too many"},
 		{name: "half missing", scene: healthy(3).full(0, 3).full(1, 3), to: Unwinding, end: OutcomeEscalated, why: "too many"},
@@ -226,8 +226,23 @@ func TestVerifyingSoaksThenNotesThenResolves(t *testing.T) {
 		}
 		r.Memory = d.Memory
 	}
-	if len(d.Promises) != 2 || d.Promises[0].Action.Kind() != KindAnnotate || d.Promises[1].Action.Kind() != KindResolve {
+	if len(d.Promises) != 1 || d.Promises[0].Action.Kind() != KindAnnotate {
 		t.Fatalf("after the soak: %v", d.Promises)
+	}
+	note := Intent{Seq: 1, Lane: PagerDutyLane("Q1"), Action: d.Promises[0].Action, PromisedAt: s.o.At, SentAt: s.o.At}
+	r.Intents = []Intent{note}
+	if d = Decide(testPolicy(), r, s.at(s.o.At.Add(time.Second)).o); len(d.Promises) > 0 {
+		t.Fatalf("promised %v before the note had settled", d.Promises)
+	}
+	r.Memory = d.Memory
+	note.SettledAt, note.Result, note.Receipt = s.o.At, Happened, "PN1"
+	r.Intents = []Intent{note}
+	broken := Decide(testPolicy(), r, healthy(12).gone(3).at(s.o.At.Add(time.Second)).o)
+	if len(broken.Promises) > 0 || broken.To != Triage {
+		t.Fatalf("a carrier that broke after the note: to %s, %v", broken.To, broken.Promises)
+	}
+	if d = Decide(testPolicy(), r, s.at(s.o.At.Add(time.Second)).o); len(d.Promises) != 1 || d.Promises[0].Action.Kind() != KindResolve {
+		t.Fatalf("after the note: %v", d.Promises)
 	}
 }
 

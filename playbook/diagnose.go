@@ -228,8 +228,8 @@ func (d *examination) verdictOfPending(n *Node, pod *Pod, v verdictOf) Verdict {
 	if n.Allocatable <= 0 {
 		return v(VerdictUnknown, "the node does not say how many pods it can hold")
 	}
-	if pods.Count < n.Allocatable {
-		return v(VerdictRollingOut, "there is room again (%d of %d pods); the scheduler has not placed pod %s yet",
+	if pods.Count < n.Allocatable || need(*n, pods) == 0 {
+		return v(VerdictRollingOut, "there is room again, or no pod waits for a place (%d of %d pods); pod %s is not running yet",
 			pods.Count, n.Allocatable, pod.Name)
 	}
 	return v(VerdictNodeFull, "full: %d of %d pods, and pod %s waits for a place", pods.Count, n.Allocatable, pod.Name)

@@ -102,6 +102,8 @@ func (s *situation) drainRefusal(node string) string {
 	switch movable := victims(pods); {
 	case k > s.p.Limits.EvictionsPerNode:
 		return fmt.Sprintf("%s would have to move, more than the limit of %d per node", count(k, "pod"), s.p.Limits.EvictionsPerNode)
+	case len(movable) == 0 && k > 0:
+		return "none of its pods may be moved" + whyNotMovable(pods)
 	case len(movable) < k:
 		return fmt.Sprintf("%s must move and only %d may%s", count(k, "pod"), len(movable), whyNotMovable(pods))
 	}
@@ -230,6 +232,18 @@ func (s *situation) covered(node string) bool {
 	return ok && n.Ready && hasReadyPod(&n)
 }
 
+// placed reports whether the drained node's daemon pod has its place there, ready or still starting: then the drain has
+// done what it can.
+func (s *situation) placed(node string) bool {
+	if s.covered(node) {
+		return true
+	}
+	n, _ := s.node(node)
+	return slices.ContainsFunc(n.Pods, func(p Pod) bool {
+		return p.Scheduled && !p.Terminating && p.Phase != "Failed"
+	})
+}
+
 // drainWantsReapply: the node has had room for full_confirm and its daemon pod still waits; or the configuration wants
 // the reapply after every drain, as the runbook's letter does.
 func (s *situation) drainWantsReapply() bool {
@@ -238,13 +252,14 @@ func (s *situation) drainWantsReapply() bool {
 		s.p.DaemonSet.Reapply == ReapplyNever || s.reapplyRefusal() != "" || s.surgeryRefusal() != "" {
 		return false
 	}
-	if s.covered(dr.Node) {
-		return s.p.DaemonSet.Reapply == ReapplyAlways
+	if s.placed(dr.Node) {
+		return s.p.DaemonSet.Reapply == ReapplyAlways && s.covered(dr.Node)
 	}
 	return s.now.Sub(dr.FreeSince) >= s.p.Timing.FullConfirm
 }
 
-// stepDrain promises the drain's next action, or waits.
+// stepDrain promises the drain's next action, or waits. What is missing beyond the carrier (blind) stops cordons and
+// evictions, never the uncordon.
 func (s *situation) stepDrain() {
 	dr := s.m.Drain
 	if dr == nil || s.changing() {
@@ -252,43 +267,50 @@ func (s *situation) stepDrain() {
 	}
 	owed, cordoned := s.owesUncordon(dr.Node)
 	if dr.Over {
-		if cordoned {
+		if cordoned && s.undoDue(owed) {
 			s.promise(owed.Action, owed.Seq)
 		}
 		return
 	}
-	if s.blind != "" {
-		return
-	}
-	if !s.covered(dr.Node) || dr.FreeSince.IsZero() {
+	if !s.placed(dr.Node) {
 		s.want(Want{Kind: WantNodePods, Node: dr.Node})
 	}
 	n, seen := s.node(dr.Node)
 	pods, counted := s.o.NodePods[dr.Node].Get()
-	if counted && seen && dr.FreeSince.IsZero() && pods.Count < n.Allocatable || s.covered(dr.Node) {
+	switch {
+	case s.placed(dr.Node) || (seen && counted && need(n, pods) == 0):
 		if dr.FreeSince.IsZero() {
 			dr.FreeSince = s.now
 		}
+	case seen && counted:
+		dr.FreeSince = time.Time{} // the freed place was taken by another pod
 	}
 	switch {
-	case !cordoned && s.covered(dr.Node):
+	case !cordoned && s.placed(dr.Node):
 		dr.Over = true // it healed before it was touched
 	case !cordoned:
 		s.stepCordon(n, pods, counted)
-	case s.covered(dr.Node):
-		if s.drainWantsReapply() {
-			return // the next tick takes the edge
-		}
-		dr.Over = true
-		s.done("moved %s off node %s; its daemon pod runs there now", count(len(happened(s.drainIntents())), "pod"), dr.Node)
-		s.promise(owed.Action, owed.Seq)
+	case s.placed(dr.Node):
+		s.stepPlaced(owed)
 	case counted && seen:
 		s.stepEvict(n, pods, owed)
 	}
 }
 
+// stepPlaced ends the drain once the daemon pod runs, or has had time to start.
+func (s *situation) stepPlaced(owed Obligation) {
+	if !s.covered(s.m.Drain.Node) && s.now.Sub(s.m.Drain.FreeSince) < s.p.Timing.FullConfirm {
+		return
+	}
+	if s.drainWantsReapply() {
+		return // the next tick takes the edge
+	}
+	s.m.Drain.Over = true
+	s.promise(owed.Action, owed.Seq)
+}
+
 func (s *situation) stepCordon(n Node, pods NodePods, counted bool) {
-	if !counted {
+	if !counted || s.blind != "" {
 		return
 	}
 	why := orElse(s.surgeryRefusal(), s.drainRefusal(n.Name))
@@ -326,6 +348,9 @@ func (s *situation) stepEvict(n Node, pods NodePods, owed Obligation) {
 		s.failDrain(why)
 		s.promise(owed.Action, owed.Seq)
 	}
+	if s.blind != "" {
+		return
+	}
 	taken := len(happened(moved))
 	reservations := []Reservation{s.claim()}
 	if taken >= s.m.Drain.Need {
@@ -346,13 +371,13 @@ func (s *situation) stepEvict(n Node, pods NodePods, owed Obligation) {
 			reservations = append(reservations, r)
 		}
 	}
-	if why := s.refusal(); why != "" {
+	if why := s.surgeryRefusal(); why != "" {
 		giveUp(why)
 		return
 	}
 	victim, ok := s.nextVictim(pods, moved)
 	if ok {
-		s.promise(Evict{Node: n.Name, Namespace: victim.Namespace, Pod: victim.Name, UID: victim.UID, Owner: victim.Owner}, 0, reservations...)
+		s.promise(evictionOf(n.Name, victim), 0, reservations...)
 		s.m.Drain.Need = max(s.m.Drain.Need, taken+1)
 		return
 	}
@@ -380,6 +405,9 @@ func (s *situation) nextVictim(pods NodePods, moved []Intent) (Candidate, bool) 
 		if c.Budgets > 0 && c.Allowed <= 0 {
 			continue
 		}
+		if s.r.Mode == ModeApprove && !slices.Contains(s.m.Approved, planLines([]Action{evictionOf(s.m.Drain.Node, c)})[0]) {
+			continue // a person approved other pods
+		}
 		blocked := false
 		for _, i := range moved {
 			e, _ := i.Action.(Evict)
@@ -396,6 +424,10 @@ func (s *situation) nextVictim(pods NodePods, moved []Intent) (Candidate, bool) 
 		}
 	}
 	return Candidate{}, false
+}
+
+func evictionOf(node string, c Candidate) Evict {
+	return Evict{Node: node, Namespace: c.Namespace, Pod: c.Name, UID: c.UID, Owner: c.Owner}
 }
 
 func happened(intents []Intent) []Intent {
@@ -431,7 +463,7 @@ func (s *situation) drainPlan(node string) []Action {
 		plan = append(plan, cordon)
 	}
 	for _, c := range spread(victims(pods), need(n, pods)) {
-		plan = append(plan, Evict{Node: n.Name, Namespace: c.Namespace, Pod: c.Name, UID: c.UID, Owner: c.Owner})
+		plan = append(plan, evictionOf(n.Name, c))
 	}
 	if s.p.DaemonSet.Reapply == ReapplyAlways && s.reapplyRefusal() == "" && (s.m.Drain == nil || !s.m.Drain.Reapplied) {
 		plan = append(plan, s.reapplyPlan()...)

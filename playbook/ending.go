@@ -50,33 +50,41 @@ func (s *situation) owned() string {
 	return s.d.Why + "; " + owner + " owns the incident and resolves it"
 }
 
-// finals returns an incident's last note, and whether it was promised.
-func (s *situation) final(incident string) (Intent, bool) {
+// final returns an incident's last note of the present state, and whether it was promised. A last note from before the
+// incident joined (again), or from a state that the run has left, is none.
+func (s *situation) final(in RunIncident) (Intent, bool) {
+	var found Intent
+	ok := false
 	for _, i := range s.intents(KindAnnotate) {
-		if a, ok := i.Action.(Annotate); ok && a.Incident == incident && a.Final {
-			return i, true
+		a, _ := i.Action.(Annotate)
+		if a.Incident == in.ID && a.Final && i.Result != NotHappened && !i.PromisedAt.Before(s.m.EnteredAt) && i.PromisedAt.After(in.JoinedAt) {
+			found, ok = i, true
 		}
 	}
-	return Intent{}, false
+	return found, ok
 }
 
-// closing reports whether the last notes have been promised.
+// closing reports whether the last note of every open incident has been promised.
 func (s *situation) closing() bool {
-	for _, in := range s.r.Incidents {
-		if _, ok := s.final(in.ID); ok {
-			return true
+	open := s.openIncidents()
+	for _, in := range open {
+		if _, ok := s.final(in); !ok {
+			return false
 		}
 	}
-	return false
+	return len(open) > 0
 }
 
-// closed reports whether every open incident has its last note, and nothing is on its way to PagerDuty.
+// closed reports whether verifying has nothing left to say: each incident has ended, or has its last note and is not for
+// us to resolve.
 func (s *situation) closed() bool {
-	if !s.closing() || s.openLane("pagerduty") {
+	if s.r.State != Verifying || len(s.r.Incidents) == 0 || s.openLane("pagerduty") {
 		return false
 	}
 	for _, in := range s.openIncidents() {
-		if _, ok := s.final(in.ID); !ok {
+		facts, known := s.o.Incidents[in.ID].Get()
+		last, ok := s.final(in)
+		if !ok || last.Open() || !known || (facts.Owner == "" && facts.Status != Resolved) {
 			return false
 		}
 	}
@@ -84,17 +92,56 @@ func (s *situation) closed() bool {
 }
 
 func (s *situation) resolvedAny() bool {
-	for _, i := range s.intents(KindResolve) {
-		if i.Result == Happened {
+	for _, in := range s.r.Incidents {
+		if in.End == OutcomeResolved {
 			return true
 		}
 	}
 	return false
 }
 
-// unwound reports whether nothing is owed or unsettled and every incident has its last note.
+// resolveRefused reports whether PagerDuty refused to resolve an incident that is still open.
+func (s *situation) resolveRefused() bool {
+	for _, in := range s.openIncidents() {
+		if i := s.resolveOf(in); i != nil && i.Result == Refused && !i.PromisedAt.Before(s.m.EnteredAt) {
+			return true
+		}
+	}
+	return false
+}
+
+// lastRefusal is what the remote said when it last refused an action of a kind.
+func (s *situation) lastRefusal(k Kind) string {
+	said := ""
+	for _, i := range s.intents(k) {
+		if i.Result == Refused || i.Result == NotHappened {
+			said = i.Detail
+		}
+	}
+	return orElse(said, "no reason given")
+}
+
+// unwound reports whether nothing is owed or unsettled and every open incident has its last note, which is still true.
 func (s *situation) unwound() bool {
-	return len(s.r.Owed()) == 0 && !s.changing() && (s.closed() || len(s.openIncidents()) == 0)
+	if len(s.r.Owed()) > 0 || s.changing() || s.openLane("pagerduty") {
+		return false
+	}
+	for _, in := range s.openIncidents() {
+		if last, ok := s.final(in); !ok || s.outdated(last) {
+			return false
+		}
+	}
+	return true
+}
+
+// outdated reports whether something was put back after a last note had said that it was not.
+func (s *situation) outdated(note Intent) bool {
+	for _, i := range s.r.Intents {
+		if i.Undoes != 0 && i.SettledAt.After(note.PromisedAt) && (i.Result == Happened || i.Result == Superseded) {
+			return true
+		}
+	}
+	return false
 }
 
 // endOutcome is the ending that was set on entering unwinding; a hand-over that found every incident resolved by others
@@ -133,57 +180,91 @@ func (s *situation) incidentEnd(in RunIncident) Outcome {
 	return end
 }
 
-// stepVerify watches for the soak time, then notes and resolves: the note first, in the same lane.
+// stepVerify watches for the soak time, then notes, then resolves. The resolve is promised only after the note has settled
+// and while the carrier is still healthy: one promised long ago could land on a carrier that broke meanwhile.
 func (s *situation) stepVerify() {
 	if !s.soaked() || s.r.State != Verifying || s.changing() || len(s.r.Owed()) > 0 {
 		return
 	}
 	for _, in := range s.openIncidents() {
-		if _, promised := s.final(in.ID); promised || s.laneOpen(in.ID) {
+		if s.laneOpen(in.ID) {
 			continue
 		}
 		facts, _ := s.o.Incidents[in.ID].Get()
-		resolve := facts.Owner == "" && facts.Status != Resolved
-		s.annotate(in, s.noteResolved(in, facts), true)
-		if resolve {
+		last, noted := s.final(in)
+		switch {
+		case !noted:
+			s.annotate(in, s.noteResolved(in, facts), true)
+			s.wait = min(s.wait, time.Second)
+		case !last.Open() && facts.Owner == "" && facts.Status != Resolved:
 			s.promise(Resolve{Incident: in.ID}, 0)
+			s.wait = min(s.wait, time.Second)
 		}
 	}
 }
 
-// stepUnwind puts back what was changed, then says the ending on every incident: the note first, then the escalation.
+// stepUnwind puts back what was changed, then says the ending on every incident: the note first, then the escalation. What
+// can not be put back, or whose outcome is not known, is waited for a minute; then a person is told, and Drydock goes on
+// trying.
 func (s *situation) stepUnwind() {
 	s.wait = min(s.wait, 2*time.Second)
-	if s.changing() {
-		return
-	}
 	owed := s.r.Owed()
-	if len(owed) > 0 {
-		if !s.stillDeleting(owed[0].Action) {
-			s.promise(owed[0].Action, owed[0].Seq)
-		}
-		if s.inStateFor() < undoPatience {
-			return
-		}
+	if !s.changing() {
+		s.promiseUndo(owed)
 	}
-	if s.m.Ending == nil || s.r.State != Unwinding {
+	if s.m.Ending == nil || s.r.State != Unwinding || ((len(owed) > 0 || s.changing()) && s.inStateFor() < undoPatience) {
 		return
 	}
-	if s.m.Ending.Outcome == OutcomeEscalated && !s.o.Evidence.Asked() && !s.closing() {
+	var unsaid []RunIncident
+	for _, in := range s.openIncidents() {
+		if last, ok := s.final(in); (!ok || (s.outdated(last) && len(owed) == 0)) && !s.laneOpen(in.ID) {
+			unsaid = append(unsaid, in)
+		}
+	}
+	if len(unsaid) > 0 && s.m.Ending.Outcome == OutcomeEscalated && !s.o.Evidence.Asked() {
 		s.want(Want{Kind: WantEvidence})
 		return
 	}
-	for _, in := range s.openIncidents() {
-		if _, promised := s.final(in.ID); promised || s.laneOpen(in.ID) {
-			continue
-		}
+	for _, in := range unsaid {
 		facts, _ := s.o.Incidents[in.ID].Get()
 		escalate := s.escalates(in, facts)
 		s.annotate(in, s.noteEnding(in, escalate), true)
-		if escalate {
+		if _, again := s.final(in); escalate && !again {
 			s.promise(Escalate{Incident: in.ID, Policy: s.p.DaemonSet.EscalationPolicy, Team: s.p.DaemonSet.Team}, 0)
 		}
 	}
+}
+
+// promiseUndo promises the undo whose turn it is: a create before an uncordon, and one that was just refused after one that
+// was not, so that no undo starves behind another.
+func (s *situation) promiseUndo(owed []Obligation) {
+	for _, creates := range []bool{true, false} {
+		for _, o := range owed {
+			_, isCreate := o.Action.(Create)
+			if isCreate != creates || s.stillDeleting(o.Action) || !s.undoDue(o) {
+				continue
+			}
+			if isCreate && s.m.Reapply != nil && !s.createDue() && s.inStateFor() < createBy {
+				s.want(Want{Kind: WantAdoption, UIDs: s.m.Reapply.PodUIDs})
+				continue
+			}
+			s.promise(o.Action, o.Seq)
+			return
+		}
+	}
+}
+
+// undoDue spaces repeated tries of one undo: 1, 2, 4 ... seconds, at most a minute.
+func (s *situation) undoDue(o Obligation) bool { return undoDue(s.r.Intents, o, s.now) }
+
+func undoDue(intents []Intent, o Obligation, now time.Time) bool {
+	pause, last := time.Second/2, time.Time{}
+	for _, i := range intents {
+		if i.Undoes == o.Seq {
+			pause, last = min(2*pause, time.Minute), i.SettledAt
+		}
+	}
+	return last.IsZero() || now.Sub(last) >= pause
 }
 
 // escalates: a hand-over escalates every incident that is still open; when a person's act on one incident stopped the run,
@@ -235,7 +316,7 @@ func (s *situation) speak(st State) {
 	}
 	for _, in := range s.openIncidents() {
 		facts, _ := s.o.Incidents[in.ID].Get()
-		if facts.Status == Resolved || s.laneOpen(in.ID) || (s.m.Said == key && s.annotated(in.ID)) {
+		if facts.Status == Resolved || s.laneOpen(in.ID) || (s.m.Said == key && s.noted(in)) {
 			continue
 		}
 		s.annotate(in, s.noteProgress(st), false)
@@ -252,7 +333,7 @@ func (s *situation) topic(st State) string {
 	case WaitingForDisk, Redeploying, RestartingController, Reapplying, AwaitingApproval:
 		return string(st)
 	case Verifying:
-		if len(s.m.Done) > 0 {
+		if len(s.changes()) > 0 {
 			return string(st)
 		}
 	case Draining:
@@ -268,9 +349,10 @@ func (s *situation) topic(st State) string {
 	return ""
 }
 
-func (s *situation) annotated(incident string) bool {
+// noted reports whether an incident has had a note since it joined.
+func (s *situation) noted(in RunIncident) bool {
 	for _, i := range s.intents(KindAnnotate) {
-		if i.Action.Target().Name == incident {
+		if i.Action.Target().Name == in.ID && i.PromisedAt.After(in.JoinedAt) {
 			return true
 		}
 	}
@@ -299,6 +381,56 @@ func (s *situation) stillChanged() []string {
 				a.Namespace, a.Name, clip(a.BackupSHA256, 12)))
 		default:
 			out = append(out, strings.ToLower(string(a.Kind()))+" "+a.Target().String())
+		}
+	}
+	for _, i := range s.r.OpenIntents() {
+		if IsChange(i.Action) && !i.SentAt.IsZero() {
+			out = append(out, fmt.Sprintf("whether the %s of %s happened is not known", kindWords(i.Action.Kind()), i.Action.Target()))
+		}
+	}
+	return out
+}
+
+func kindWords(k Kind) string { return strings.ReplaceAll(string(k), "_", " ") }
+
+// changes lists in words what the run changed, from its intents: it can not disagree with the history.
+func (s *situation) changes() []string {
+	moved := map[string][]string{}
+	for _, i := range s.intents(KindEvict) {
+		if e, ok := i.Action.(Evict); ok && i.Result == Happened {
+			moved[e.Node] = append(moved[e.Node], e.Namespace+"/"+e.Pod)
+		}
+	}
+	var out []string
+	for _, i := range s.r.Intents {
+		if i.Result != Happened {
+			continue
+		}
+		switch a := i.Action.(type) {
+		case Cordon:
+			out = append(out, "cordoned node "+a.Node)
+		case Uncordon:
+			out = append(out, "uncordoned node "+a.Node)
+		case Evict:
+			if pods := moved[a.Node]; len(pods) > 0 {
+				out = append(out, fmt.Sprintf("evicted %s from node %s: %s", count(len(pods), "pod"), a.Node, strings.Join(pods, ", ")))
+				delete(moved, a.Node)
+			}
+		case OrphanDelete:
+			out = append(out, fmt.Sprintf("deleted DaemonSet %s/%s without its pods", a.Namespace, a.Name))
+		case Create:
+			line := fmt.Sprintf("created DaemonSet %s/%s again from its own backup", a.Namespace, a.Name)
+			if s.m.Adopted != "" {
+				line += ": " + s.m.Adopted
+			}
+			out = append(out, line)
+		case Nudge:
+			out = append(out, fmt.Sprintf("nudged DaemonSet %s/%s", a.Namespace, a.Name))
+		case Promote:
+			out = append(out, fmt.Sprintf("promoted build %d (version %s) of %s to %s again", a.Build, a.Version, a.Component, a.Carrier))
+		case RestartControllerManager:
+			out = append(out, "restarted the controller-manager "+a.Holder)
+		case Annotate, Acknowledge, Escalate, Resolve:
 		}
 	}
 	return out

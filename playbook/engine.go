@@ -226,7 +226,7 @@ func (e *RefusedError) asFact(r Reading[LedgerFacts]) LedgerFacts {
 	case e.Why != "":
 		f.KillSwitch = e.Why
 	case e.Reservation.Scope == ScopeClaim, e.Reservation.Scope == ScopeCordonedNodes:
-		f.ClaimHolder = orElse(e.Holder, "of another target on this carrier")
+		f.ClaimHolder = orElse(e.Holder, "(one that has a node of this carrier cordoned)")
 	default:
 		used[e.Reservation.Budget()] = e.Reservation.Limit - e.Left
 	}
@@ -558,11 +558,20 @@ func (t *tick) tidy() error {
 	if err := t.recover(); err != nil {
 		return err
 	}
-	owed := t.run.Owed()
-	if len(owed) == 0 || len(t.run.OpenIntents()) > 0 {
+	if len(t.run.OpenIntents()) > 0 {
 		return nil
 	}
-	c := Commit{Run: t.run, Promises: []Promise{{Action: owed[0].Action, Undoes: owed[0].Seq}}}
+	owed := slices.DeleteFunc(t.run.Owed(), func(o Obligation) bool { return !undoDue(t.run.Intents, o, t.now) })
+	if len(owed) == 0 {
+		return nil
+	}
+	next := owed[0]
+	for _, o := range owed {
+		if _, isCreate := o.Action.(Create); isCreate {
+			next = o
+		}
+	}
+	c := Commit{Run: t.run, Promises: []Promise{{Action: next.Action, Undoes: next.Seq}}}
 	run, err := t.e.Ledger.Commit(t.h.Context(), t.h, c)
 	if err != nil {
 		return fmt.Errorf("promise undo of ended run %s: %w", t.run.ID, err)

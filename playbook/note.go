@@ -2,6 +2,7 @@ package playbook
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -22,6 +23,16 @@ func (n *noteText) item(label, format string, args ...any) {
 	n.line("%-13s %s", label, fmt.Sprintf(format, args...))
 }
 
+// list writes lines under one label.
+func (n *noteText) list(label string, lines []string) {
+	for i, l := range lines {
+		if i > 0 {
+			label = ""
+		}
+		n.item(label, "%s", l)
+	}
+}
+
 func (s *situation) name() string {
 	return s.r.Target.Namespace + "/" + s.r.Target.DaemonSet
 }
@@ -30,7 +41,14 @@ func (s *situation) name() string {
 func (s *situation) noteProgress(st State) string {
 	var n noteText
 	n.line("Drydock is on it: %s on %s. %s", s.name(), s.r.Target.Carrier, s.doing(st))
-	s.body(&n)
+	s.found(&n)
+	s.nodes(&n)
+	if changed := s.changes(); len(changed) > 0 {
+		n.list("Done so far:", changed)
+	}
+	if st == AwaitingApproval {
+		n.item("Plan:", "%s", orElse(describePlan(s.plan()), "none yet"))
+	}
 	n.item("To stop it:", "acknowledge or resolve this incident, or add the note \"drydock hands off\"")
 	return s.close(&n)
 }
@@ -52,8 +70,11 @@ func (s *situation) doing(st State) string {
 	case Reapplying:
 		return "Deleting the DaemonSet without its pods and creating it again from its own backup; no pod restarts."
 	case AwaitingApproval:
-		return fmt.Sprintf("A person must approve the plan within %s: add the note \"drydock approve %s\".", short(s.p.Timing.Approval),
-			orElse(HashPlan(s.plan()), "<hash>"))
+		within := short(s.p.Timing.Approval)
+		if why := s.onPurpose(); why != "" && len(s.plan()) == 0 {
+			return fmt.Sprintf("There is nothing to do: %s. Resolve this incident if that is right; within %s it is handed over.", why, within)
+		}
+		return fmt.Sprintf("A person must approve the plan within %s: add the note \"drydock approve %s\".", within, HashPlan(s.plan()))
 	case Verifying:
 		return fmt.Sprintf("Repaired; watching for %s before resolving.", short(s.p.Timing.Soak))
 	case Triage:
@@ -68,11 +89,14 @@ func (s *situation) doing(st State) string {
 // noteResolved is the last note of a repaired carrier.
 func (s *situation) noteResolved(in RunIncident, facts Incident) string {
 	var n noteText
-	verb := "Drydock resolved this"
-	if facts.Owner != "" {
-		verb = "Drydock verified the repair and leaves resolving to " + facts.Owner
+	verb := "Drydock resolves this incident"
+	switch {
+	case facts.Status == Resolved:
+		verb = "This incident was resolved by others"
+	case facts.Owner != "":
+		verb = "Drydock leaves resolving to " + facts.Owner
 	}
-	if len(s.m.Done) == 0 {
+	if len(s.changes()) == 0 {
 		n.line("%s: %s on %s is healthy, and nothing had to be changed.", verb, s.name(), s.r.Target.Carrier)
 	} else {
 		n.line("%s: %s on %s is repaired.", verb, s.name(), s.r.Target.Carrier)
@@ -100,11 +124,14 @@ func (s *situation) noteEnding(in RunIncident, escalated bool) string {
 	}
 	n.item("Why:", "%s", s.m.Ending.Why)
 	s.body(&n)
-	if plan := s.d; s.r.Mode == ModeObserve && IsRepairable(plan.Finding) {
-		n.item("Would do:", "%s", describePlan(s.remaining()))
+	if s.r.Mode == ModeObserve && IsRepairable(s.d.Finding) {
+		n.item("Would do:", "%s", orElse(describePlan(s.remaining()), "nothing"))
+	}
+	if s.now.Before(s.ledger.BreakerUntil) {
+		n.list("Past tries:", s.ledger.Tries)
 	}
 	if escalated {
-		n.item("Next step:", "%s", nextStep(s.d.Finding))
+		n.item("Next step:", "%s", nextStep(s.m.Ending.Finding))
 		s.evidence(&n)
 	}
 	s.related(&n, in)
@@ -118,11 +145,8 @@ func (s *situation) remaining() []Action {
 	return t.plan()
 }
 
-// describePlan writes a plan in one line.
+// describePlan writes a plan in one line; empty for no plan.
 func describePlan(plan []Action) string {
-	if len(plan) == 0 {
-		return "nothing more"
-	}
 	parts := make([]string, 0, len(plan))
 	for _, a := range plan {
 		ref := a.Target()
@@ -130,43 +154,27 @@ func describePlan(plan []Action) string {
 		if ref.Kind == "Pod" || ref.Kind == "DaemonSet" {
 			name = ref.Namespace + "/" + ref.Name
 		}
-		parts = append(parts, strings.ReplaceAll(string(a.Kind()), "_", " ")+" "+name)
+		parts = append(parts, kindWords(a.Kind())+" "+name)
 	}
 	return strings.Join(parts, ", ")
 }
 
 // body is what every note says: cause, nodes, what was done, what is still changed.
 func (s *situation) body(n *noteText) {
-	for i, f := range s.m.Found {
-		label := "Found:"
-		if i > 0 {
-			label = ""
-		}
-		n.item(label, "%s", clip(f, 300))
-	}
-	if len(s.m.Found) == 0 && s.d.Finding != FindingHealthy {
-		n.item("Found:", "%s: %s", s.d.Finding, clip(s.d.Why, 300))
-	}
+	s.found(n)
 	s.nodes(n)
 	if ds, ok := s.o.DaemonSet.Get(); ok && ds.Exists {
 		n.item("DaemonSet:", "desired %d, current %d, ready %d; %s expected", ds.Desired, ds.Current, ds.Ready, count(s.d.Expected, "node"))
 	}
-	if len(s.m.Done) == 0 {
+	if changed := s.changes(); len(changed) > 0 {
+		n.list("Done:", changed)
+	} else {
 		n.item("Done:", "nothing was changed")
 	}
-	for i, d := range s.m.Done {
-		label := "Done:"
-		if i > 0 {
-			label = ""
-		}
-		n.item(label, "%s", d)
-	}
-	still := s.stillChanged()
-	if len(still) == 0 {
+	if still := s.stillChanged(); len(still) > 0 {
+		n.list("Left behind:", still)
+	} else {
 		n.item("Left behind:", "nothing")
-	}
-	for _, c := range still {
-		n.item("Left behind:", "%s", c)
 	}
 	if s.sawFull() {
 		n.item("To prevent:", "give the DaemonSet a PriorityClass (system-node-critical): a full node then makes room by itself")
@@ -174,12 +182,19 @@ func (s *situation) body(n *noteText) {
 }
 
 func (s *situation) sawFull() bool {
+	return slices.ContainsFunc(s.m.Found, func(f Found) bool { return f.Finding == FindingNodeFull })
+}
+
+// found lists what was confirmed, or what is seen now when nothing is yet.
+func (s *situation) found(n *noteText) {
+	lines := make([]string, 0, len(s.m.Found))
 	for _, f := range s.m.Found {
-		if strings.HasPrefix(f, string(FindingNodeFull)) {
-			return true
-		}
+		lines = append(lines, fmt.Sprintf("%s: %s", f.Finding, clip(f.Why, 300)))
 	}
-	return false
+	if len(lines) == 0 && s.d.Finding != FindingHealthy {
+		lines = append(lines, fmt.Sprintf("%s: %s", s.d.Finding, clip(s.d.Why, 300)))
+	}
+	n.list("Found:", lines)
 }
 
 // nodes lists the missing nodes, one verdict each.
@@ -212,7 +227,7 @@ func (s *situation) nodes(n *noteText) {
 func (s *situation) related(n *noteText, in RunIncident) {
 	for _, other := range s.r.Incidents {
 		if other.ID != in.ID {
-			n.item("See also:", "%s %s", other.label(), other.URL)
+			n.item("See also:", "%s", strings.TrimSpace(other.label()+" "+other.URL))
 		}
 	}
 }

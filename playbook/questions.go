@@ -51,6 +51,7 @@ func (d *examination) questions() []question {
 		{FindingRefused, d.askRefused},
 		{FindingRollingOut, d.askRollingOut},
 		{FindingDisk, d.askDisk},
+		{FindingUnknown, d.askDisksReadable},
 		{FindingNodeFull, func() asked { return d.askFull(true) }},
 		{FindingUncovered, d.askUncovered},
 		{FindingUnknown, d.askNodesReadable},
@@ -188,6 +189,18 @@ func (d *examination) askDisk() asked {
 		return asked{answer: AnswerUnknown, saw: "open incidents could not be read: " + d.o.DiskIncidents.Why(), flip: flip}
 	}
 	return asked{answer: No, saw: "no missing node reports DiskPressure and no disk-space incident is open", flip: flip}
+}
+
+// askDisksReadable: the disks hold everything else up, so not knowing about them does as well.
+func (d *examination) askDisksReadable() asked {
+	if !d.present() {
+		return d.elsewhere()
+	}
+	if d.missing > 0 && d.o.DiskIncidents.IsUnknown() {
+		return asked{answer: Yes, saw: "whether a disk-space incident of this carrier is open is not known: " + d.o.DiskIncidents.Why(),
+			flip: "PagerDuty answers"}
+	}
+	return asked{answer: No, saw: "open disk-space incidents are known, or do not matter", flip: "PagerDuty can not be read while a node is missing"}
 }
 
 // askFull asks for full nodes that can still be repaired, or for those that the run leaves alone.

@@ -150,16 +150,13 @@ func (s *situation) followAdoption() {
 	switch {
 	case known && ds.Exists && ds.ObservedGeneration >= ds.Generation && ok && len(a.Lost) == 0 && a.Kept >= len(re.PodUIDs):
 		re.Over = true
-		s.done("deleted DaemonSet %s/%s without its pods and created it again from its own backup; all %s kept",
-			s.r.Target.Namespace, s.r.Target.DaemonSet, count(a.Kept, "pod"))
+		s.m.Adopted = "all " + count(a.Kept, "pod") + " kept"
 	case late && ok && len(a.Lost)+len(a.Orphans) > 0:
 		re.Over = true
-		s.done("deleted DaemonSet %s/%s and created it again; %s kept, %s lost, %s not adopted", s.r.Target.Namespace,
-			s.r.Target.DaemonSet, count(a.Kept, "pod"), count(len(a.Lost), "pod"), count(len(a.Orphans), "pod"))
+		s.m.Adopted = fmt.Sprintf("%s kept, %s lost, %s not adopted", count(a.Kept, "pod"), count(len(a.Lost), "pod"), count(len(a.Orphans), "pod"))
 	case late:
 		re.Over = true
-		s.done("deleted DaemonSet %s/%s and created it again; whether it adopted its pods could not be proven",
-			s.r.Target.Namespace, s.r.Target.DaemonSet)
+		s.m.Adopted = "whether it adopted its pods could not be proven"
 	}
 }
 
@@ -170,7 +167,7 @@ func (s *situation) stepReapply() {
 		return
 	}
 	if owed, ok := s.owesCreate(); ok {
-		if s.createDue() {
+		if s.createDue() && s.undoDue(owed) {
 			s.promise(owed.Action, owed.Seq)
 		}
 		if len(re.PodUIDs) > 0 {
@@ -201,9 +198,35 @@ func (s *situation) createDue() bool {
 	return gone >= orphanQuiet && ok && len(a.Orphans)+len(a.Lost) >= len(re.PodUIDs)
 }
 
+// createBlocked: the old object is deleted, or deleting, and a minute later there is no new one (I1).
+func (s *situation) createBlocked() bool {
+	owed, ok := s.owesCreate()
+	if !ok {
+		return false
+	}
+	for _, i := range s.r.Intents {
+		if i.Seq == owed.Seq && !i.Open() {
+			return s.now.Sub(i.SettledAt) > undoPatience
+		}
+	}
+	return s.now.Sub(owed.Since) > undoPatience
+}
+
+// reapplyNeeded: what the reapply is for is still so. A node that healed while the reapply waited ends it.
+func (s *situation) reapplyNeeded() bool {
+	if dr := s.m.Drain; dr != nil {
+		return s.p.DaemonSet.Reapply == ReapplyAlways || !s.placed(dr.Node)
+	}
+	return slices.ContainsFunc(s.d.Verdicts, func(v Verdict) bool { return v.Verdict == VerdictUncovered })
+}
+
 func (s *situation) stepDelete() {
 	re := s.m.Reapply
-	if s.blind != "" {
+	if s.blind != "" || s.d.Finding == FindingUnknown {
+		return
+	}
+	if !s.reapplyNeeded() {
+		re.Over = true
 		return
 	}
 	fail := func(why string) { re.Over, re.Failed = true, why }

@@ -112,10 +112,7 @@ func (s *situation) redeployed() bool {
 func (s *situation) stepRedeploy() {
 	s.want(Want{Kind: WantPromotion})
 	promo, ok := s.o.Promotion.Get()
-	if last := lastOf(s.promotes()); last != nil {
-		if ask, isPromote := last.Action.(Promote); isPromote && last.Result == Happened {
-			s.done("promoted build %d (version %s) of %s to %s again", ask.Build, ask.Version, ask.Component, ask.Carrier)
-		}
+	if len(s.promotes()) > 0 {
 		return
 	}
 	if !ok || s.changing() || s.blind != "" || s.refusal() != "" || promo.Build == 0 || s.ds().Exists {
@@ -130,6 +127,12 @@ func (s *situation) promotion(promo Promotion) Promote {
 		before = max(before, a.Number)
 	}
 	return Promote{Component: promo.Component, Carrier: s.r.Target.Carrier, Version: promo.Version, Build: promo.Build, Before: before}
+}
+
+// leaseRanOut reports whether it is a dead controller-manager that the DaemonSet waits for.
+func (s *situation) leaseRanOut() bool {
+	_, dead := s.m.Sightings[claimDeadLease]
+	return dead
 }
 
 // nudged reports whether a nudge of this run happened, or may have.

@@ -109,17 +109,25 @@ type Memory struct {
 	// Paused is how long the run has waited for disks, approvals and the claim: the deadline does not count it.
 	Paused  time.Duration     `json:"paused,omitempty"`
 	Waiting string            `json:"waiting,omitempty"` // what a waiting run waits for, in words
-	Claimed bool              `json:"claimed,omitempty"` // this run holds the carrier's claim
 	Drain   *DrainMemory      `json:"drain,omitempty"`
 	Reapply *ReapplyMemory    `json:"reapply,omitempty"`
 	Skipped map[string]string `json:"skipped,omitempty"` // nodes that are not touched again in this run, and why
 	Ending  *Ending           `json:"ending,omitempty"`  // set on entering unwinding
 	// Said is what the newest note on the incidents reports, so that the same thing is said once.
 	Said string `json:"said,omitempty"`
-	// Done lists what the run changed, in words, for the notes.
-	Done []string `json:"done,omitempty"`
-	// Found lists the findings that were confirmed, in order, for the notes.
-	Found []string `json:"found,omitempty"`
+	// Adopted says what the last reapply did to the pods: the proof of adoption.
+	Adopted string `json:"adopted,omitempty"`
+	// Found lists the findings that were confirmed, in order, for the notes: one entry for each finding and node.
+	Found []Found `json:"found,omitempty"`
+	// Approved lists the actions of the plan that a person approved (see planLine): nothing else is done in mode approve.
+	Approved []string `json:"approved,omitempty"`
+}
+
+// Found is one confirmed finding.
+type Found struct {
+	Finding Finding `json:"finding"`
+	Node    string  `json:"node,omitempty"`
+	Why     string  `json:"why"`
 }
 
 // DrainMemory is the drain under way. What was evicted is not repeated here: the intents say it.
@@ -152,6 +160,8 @@ type ReapplyMemory struct {
 type Ending struct {
 	Outcome Outcome `json:"outcome"`
 	Why     string  `json:"why"`
+	// Finding is the one that led to the ending: the next step is about it, not about a later look.
+	Finding Finding `json:"finding,omitempty"`
 	// Acted is the incident on which a person acted, when that is what stopped the run; the others are handed over.
 	Acted string `json:"acted,omitempty"`
 }

@@ -38,6 +38,7 @@ func newSituation(p Policy, r Run, o Observation) *situation {
 	s.d = diagnose(p, o, r.Memory.Sightings, r.Memory.Skipped)
 	s.m.Sightings = s.d.Sightings
 	s.ledger, s.ledgerKnown = o.Ledger.Get()
+	s.endIncidents()
 	s.blind = s.missingReading()
 	s.keepTime()
 	return s
@@ -47,8 +48,8 @@ func (m Memory) clone() Memory {
 	c := m
 	c.Sightings = maps.Clone(m.Sightings)
 	c.Skipped = maps.Clone(m.Skipped)
-	c.Done = slices.Clone(m.Done)
 	c.Found = slices.Clone(m.Found)
+	c.Approved = slices.Clone(m.Approved)
 	if m.Drain != nil {
 		d := *m.Drain
 		c.Drain = &d
@@ -77,6 +78,38 @@ func (s *situation) missingReading() string {
 	return ""
 }
 
+// endIncidents ends the incidents whose resolve has settled: happened, or superseded because others were first.
+func (s *situation) endIncidents() {
+	s.r.Incidents = slices.Clone(s.r.Incidents)
+	for n := range s.r.Incidents {
+		in := &s.r.Incidents[n]
+		if in.End != "" {
+			continue
+		}
+		switch i := s.resolveOf(*in); {
+		case i == nil:
+		case i.Result == Happened:
+			in.End = OutcomeResolved
+			s.ends[in.ID] = in.End
+		case i.Result == Superseded:
+			in.End = OutcomeStoodDown
+			s.ends[in.ID] = in.End
+		}
+	}
+}
+
+// resolveOf is the newest resolve of an incident since it joined the run (or joined again, after it was reopened).
+func (s *situation) resolveOf(in RunIncident) *Intent {
+	var found *Intent
+	for n := range s.r.Intents {
+		i := &s.r.Intents[n]
+		if i.Action.Kind() == KindResolve && i.Action.Target().Name == in.ID && i.PromisedAt.After(in.JoinedAt) {
+			found = i
+		}
+	}
+	return found
+}
+
 // keepTime counts the waits that the deadline does not count, and moves the deadline by them.
 func (s *situation) keepTime() {
 	if since := s.m.LookedAt; !since.IsZero() && s.now.After(since) && s.pausing() {
@@ -91,7 +124,7 @@ func (s *situation) keepTime() {
 }
 
 func (s *situation) pausing() bool {
-	return s.r.State == WaitingForDisk || s.r.State == AwaitingApproval || s.r.State == Queued || s.r.Memory.Waiting == waitingForClaim
+	return s.r.State == WaitingForDisk || s.r.State == AwaitingApproval || s.r.Memory.Waiting == waitingForClaim
 }
 
 const waitingForClaim = "the carrier's claim"
@@ -116,7 +149,7 @@ func (s *situation) openIncidents() []RunIncident {
 func (s *situation) stoppingAct() (in RunIncident, act Act, stopped bool) {
 	for _, in := range s.openIncidents() {
 		facts, ok := s.o.Incidents[in.ID].Get()
-		if !ok || s.resolving(in.ID) {
+		if !ok || s.resolving(in) {
 			continue
 		}
 		began := s.r.StartedAt
@@ -140,26 +173,22 @@ func (s *situation) stoppingAct() (in RunIncident, act Act, stopped bool) {
 func (s *situation) recovered() bool {
 	open := s.openIncidents()
 	if len(open) == 0 {
-		return len(s.r.Incidents) > 0
+		return len(s.r.Incidents) > 0 && s.r.State != Verifying
 	}
 	for _, in := range open {
 		facts, ok := s.o.Incidents[in.ID].Get()
-		if !ok || facts.Status != Resolved || s.resolving(in.ID) {
+		if !ok || facts.Status != Resolved || s.resolving(in) {
 			return false
 		}
 	}
 	return true
 }
 
-// resolving reports whether this run's own resolve of the incident has happened or is on its way: an incident that it
-// ended was not ended by others.
-func (s *situation) resolving(incident string) bool {
-	for _, i := range s.intents(KindResolve) {
-		if i.Action.Target().Name == incident && (i.Result == Happened || (i.Open() && !i.SentAt.IsZero())) {
-			return true
-		}
-	}
-	return false
+// resolving reports whether this run's own resolve of the incident is on its way: an incident that it ends is not ended
+// by others.
+func (s *situation) resolving(in RunIncident) bool {
+	i := s.resolveOf(in)
+	return i != nil && i.Open() && !i.SentAt.IsZero()
 }
 
 // openLane reports whether something is promised and not settled in a lane of the given remote.
@@ -265,14 +294,6 @@ func (s *situation) owesUncordon(node string) (Obligation, bool) {
 // claim is the reservation of the carrier for the run's changes. It goes with each change: holding it twice is free.
 func (s *situation) claim() Reservation {
 	return Reservation{Scope: ScopeClaim, Key: s.r.Target.Carrier, Amount: 1, Limit: 1}
-}
-
-// done notes what was changed, once.
-func (s *situation) done(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	if !slices.Contains(s.m.Done, text) {
-		s.m.Done = append(s.m.Done, text)
-	}
 }
 
 // intents returns the run's intents of one kind, oldest first.

@@ -37,7 +37,7 @@ var (
 	gRecovered    = &guard{"others resolved every incident", (*situation).recovered}
 	gCancelled    = &guard{"the run was cancelled", func(s *situation) bool { return s.ledger.Cancelled != "" }}
 	gKillSwitch   = &guard{"the kill switch is engaged", func(s *situation) bool { return s.ledger.KillSwitch != "" }}
-	gDeadline     = &guard{"the deadline has passed", func(s *situation) bool { return !s.now.Before(s.deadline) && !s.closing() }}
+	gDeadline     = &guard{"the deadline has passed", (*situation).overdue}
 	gTargetBusy   = &guard{"another run of the target is unwinding", func(s *situation) bool { return !s.ledgerKnown || s.ledger.TargetHolder != "" }}
 	gUnconfirmed  = &guard{"not yet confirmed", func(s *situation) bool { return !s.d.Confirmed }}
 	gBlind        = &guard{"a reading beyond the carrier is missing", func(s *situation) bool { return s.blind != "" }}
@@ -54,6 +54,7 @@ var (
 	gOnPurpose    = &guard{"it was deleted on purpose", func(s *situation) bool { return s.onPurpose() != "" && !s.approved() }}
 	gNoBuild      = &guard{"no build has the deployed version", (*situation).noBuild}
 	gPromoted     = &guard{"it was promoted before", func(s *situation) bool { return s.promotionSpent() != "" }}
+	gDeadLease    = &guard{"the controller-manager's lease has run out", (*situation).leaseRanOut}
 	gNudged       = &guard{"it was nudged already", func(s *situation) bool { return s.nudged() && !s.changing() }}
 	gSkipped      = &guard{"every full node is left alone", func(s *situation) bool { return s.d.Node == "" }}
 	gNoReapply    = &guard{"a reapply is not allowed", func(s *situation) bool { return s.reapplyRefusal() != "" }}
@@ -66,6 +67,7 @@ var (
 	}}
 	gDrainOver     = &guard{"the drain is over", func(s *situation) bool { return s.m.Drain == nil && !s.changing() }}
 	gDrainReapply  = &guard{"the drained node still needs a reapply", (*situation).drainWantsReapply}
+	gCreateBlocked = &guard{"the DaemonSet could not be created again for a minute", (*situation).createBlocked}
 	gReapplyFailed = &guard{"the reapply could not be done", func(s *situation) bool {
 		return s.reapplyOver() && s.m.Reapply.Failed != "" && s.m.Drain == nil
 	}}
@@ -73,7 +75,7 @@ var (
 	gReapplyDone     = &guard{"the reapply is over", (*situation).reapplyOver}
 	gUnexplained     = &guard{"it soaked and an incident has an alert about something else", func(s *situation) bool { return s.soaked() && s.unexplained() != "" }}
 	gClosed          = &guard{"it soaked, was noted and resolved", (*situation).closed}
-	gClosing         = &guard{"the resolve is under way", (*situation).closing}
+	gNotResolved     = &guard{"PagerDuty refused the resolve", (*situation).resolveRefused}
 	gApproved        = &guard{"the plan was approved", (*situation).approved}
 	gApprovalOver    = &guard{"the wait for an approval is over", func(s *situation) bool { return s.inStateFor() >= s.p.Timing.Approval }}
 	gUnwound         = &guard{"nothing is owed and everything is said", (*situation).unwound}
@@ -158,6 +160,17 @@ func report() []edge {
 	}
 }
 
+// approval is the cell of a plan that a person may approve.
+func approval() []edge {
+	return []edge{
+		{when: gApproved, to: Triage},
+		handOver(gApprovalOver, func(s *situation) string {
+			return "nobody approved the plan in time: " + orElse(s.onPurpose(), s.d.Why)
+		}),
+		stay(AwaitingApproval),
+	}
+}
+
 // table is the machine: the only place that knows transitions. docs/runbook.md is rendered from it.
 func table() map[State]row {
 	refused := (*situation).refusal
@@ -186,13 +199,15 @@ func table() map[State]row {
 					handOver(gPromoted, (*situation).promotionSpent),
 				)...), stay(Redeploying)),
 				FindingControllerStuck: append(change(gRefused, refused,
+					handOver(gDeadLease, nil), // a nudge can not wake a dead controller-manager
 					handOver(gNudged, func(s *situation) string { return s.d.Why + "; a nudge did not help" })),
 					stay(RestartingController)),
 				FindingDisk: {standDown(gObserving, nil), stay(WaitingForDisk)},
 				FindingNodeFull: append(change(gSurgery, surgery,
 					handOver(gSkipped, nil)), stay(Draining)),
-				FindingUncovered: append(change(gSurgery, surgery),
-					handOver(gNoReapply, (*situation).reapplyRefusal), stay(Reapplying)),
+				FindingUncovered: append(change(gSurgery, surgery,
+					handOver(gNoReapply, func(s *situation) string { return s.d.Why + "; the DaemonSet is not reapplied: " + s.reapplyRefusal() })),
+					stay(Reapplying)),
 				FindingHealthy: {stay(Verifying)},
 			},
 		},
@@ -239,6 +254,9 @@ func table() map[State]row {
 			about: "The DaemonSet is deleted without its pods and created again from its own backup; every pod is kept.",
 			standard: []edge{
 				{when: gReapplyBack, to: Draining},
+				handOver(gCreateBlocked, func(s *situation) string {
+					return fmt.Sprintf("the DaemonSet could not be created again for %s: %s", short(undoPatience), s.lastRefusal(KindCreate))
+				}),
 				handOver(gReapplyFailed, func(s *situation) string { return s.m.Reapply.Failed }),
 				{when: gReapplyDone, to: Triage},
 				stay(Reapplying),
@@ -246,14 +264,16 @@ func table() map[State]row {
 		},
 		Verifying: {
 			about:    "Every expected node is covered: watch for the soak time, note it, resolve.",
-			standard: []edge{{when: gSuperseded, to: StateStoodDown}, {when: gClosed, to: StateResolved}, {when: gClosing, to: Verifying}, stay(Triage)},
+			standard: []edge{{when: gSuperseded, to: StateStoodDown}, {when: gClosed, to: StateResolved}, stay(Triage)},
 			by: map[Finding][]edge{
 				FindingUnknown:    {{when: gSuperseded, to: StateStoodDown}, {when: gClosed, to: StateResolved}, stay(Verifying)},
 				FindingRollingOut: {{when: gSuperseded, to: StateStoodDown}, {when: gClosed, to: StateResolved}, stay(Verifying)},
 				FindingHealthy: {
 					{when: gSuperseded, to: StateStoodDown},
 					{when: gClosed, to: StateResolved},
-					{when: gClosing, to: Verifying},
+					handOver(gNotResolved, func(s *situation) string {
+						return "the carrier is healthy, and PagerDuty refused the resolve: " + s.lastRefusal(KindResolve)
+					}),
 					{when: gBlind, to: Verifying},
 					standDown(gUnsoakedObserve, said("the carrier's mode is observe: every expected node has a ready daemon pod")),
 					handOver(gUnexplained, (*situation).unexplained),
@@ -263,17 +283,15 @@ func table() map[State]row {
 			},
 		},
 		AwaitingApproval: {
-			about: "The plan is on the incident; a person may approve it until it expires.",
-			standard: []edge{
-				{when: gApproved, to: Triage},
-				handOver(gApprovalOver, func(s *situation) string {
-					return "nobody approved the plan in time: " + orElse(s.onPurpose(), s.d.Why)
-				}),
-				stay(AwaitingApproval),
-			},
+			about:    "The plan is on the incident; a person may approve it until it expires.",
+			standard: []edge{stay(Triage)},
 			by: map[Finding][]edge{
-				FindingHealthy: {stay(Triage)},
-				FindingUnknown: {handOver(gApprovalOver, nil), stay(AwaitingApproval)},
+				FindingUnknown:         {handOver(gApprovalOver, nil), stay(AwaitingApproval)},
+				FindingRollingOut:      {handOver(gApprovalOver, nil), stay(AwaitingApproval)},
+				FindingAbsent:          approval(),
+				FindingControllerStuck: approval(),
+				FindingNodeFull:        approval(),
+				FindingUncovered:       approval(),
 			},
 		},
 		Unwinding: {

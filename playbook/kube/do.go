@@ -183,7 +183,7 @@ func (c *Carrier) nudge(ctx context.Context, run string, a playbook.Nudge) (play
 
 // node reads a node afresh; nil when the API server said that there is none.
 func (c *Carrier) node(ctx context.Context, name string) (*corev1.Node, error) {
-	node, err := c.actor.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+	node, err := c.reader.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
 	if saidNotFound(err, "nodes", name) {
 		return nil, nil //nolint:nilnil // a node that does not exist is an answer, not an error
 	}

@@ -43,11 +43,11 @@ func (f *ledgerFixture) roundTrip() {
 		r.Incidents[0].End = playbook.OutcomeEscalated
 		r.Memory = playbook.Memory{
 			Sightings: playbook.Sightings{"node_full/w1": {First: at, Last: at.Add(time.Minute), Count: 4}},
-			EnteredAt: at, LookedAt: at, Paused: 90 * time.Second, Waiting: "the claim", Claimed: true,
+			EnteredAt: at, LookedAt: at, Paused: 90 * time.Second, Waiting: "the claim",
 			Drain:   &playbook.DrainMemory{Node: "w1", UID: "u1", Need: 2, Started: at, FreeSince: at},
 			Reapply: &playbook.ReapplyMemory{OldUID: "u", BackupSHA256: "00", PodUIDs: []string{"p1"}, DeleteSeq: 3},
 			Skipped: map[string]string{"w2": "needs 7"}, Ending: &playbook.Ending{Outcome: playbook.OutcomeEscalated, Why: "w"},
-			Said: "s", Done: []string{"d"}, Found: []string{"node_full"},
+			Said: "s", Adopted: "all kept", Approved: []string{"evict x"}, Found: []playbook.Found{{Finding: playbook.FindingNodeFull, Node: "w1", Why: "full"}},
 		}
 	})
 	f.must(err, "commit")

@@ -95,7 +95,7 @@ var (
 	drained    = []playbook.Kind{playbook.KindCordon, playbook.KindEvict, playbook.KindUncordon}
 	givenBack  = []playbook.Kind{playbook.KindCordon, playbook.KindUncordon}
 	reapplied  = []playbook.Kind{playbook.KindOrphanDelete, playbook.KindCreate}
-	repaired   = End{Outcome: playbook.OutcomeResolved, Finding: playbook.FindingHealthy, Says: "Drydock resolved this"}
+	repaired   = End{Outcome: playbook.OutcomeResolved, Finding: playbook.FindingHealthy, Says: "Drydock resolves this incident"}
 	orHandOver = []playbook.Outcome{playbook.OutcomeEscalated}
 )
 
