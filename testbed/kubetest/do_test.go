@@ -271,19 +271,7 @@ func reapply(t *testing.T, ctx context.Context, c *kube.Carrier, ds *appsv1.Daem
 	check := reapplyCheck(t, ctx, c, ds)
 	del := deleteOf(ds, check)
 	do(t, ctx, c, del, playbook.Happened)
-	eventually(t, ctx, "every pod to be an orphan", func(ctx context.Context) error {
-		st, err := c.State(ctx, del.Target())
-		if err == nil && st.Exists {
-			err = errors.New("the old object is still there")
-		}
-		if err != nil {
-			return err
-		}
-		if a := adoption(t, ctx, c, ds, check.PodUIDs); len(a.Orphans) != len(check.PodUIDs) {
-			return fmt.Errorf("adoption = %+v", a)
-		}
-		return nil
-	})
+	orphaned(t, ctx, c, ds, check.PodUIDs)
 	create, _ := del.Undo().(playbook.Create)
 	doCall(t, ctx, c, playbook.Call{Run: "run-1", Action: create, Manifest: check.Manifest}, playbook.Happened)
 	eventually(t, ctx, "the new object to adopt every pod", func(ctx context.Context) error {
@@ -295,10 +283,28 @@ func reapply(t *testing.T, ctx context.Context, c *kube.Carrier, ds *appsv1.Daem
 	return check, get(t, ctx, ds)
 }
 
+// orphaned waits until the object is gone and nobody controls its pods.
+func orphaned(t *testing.T, ctx context.Context, c *kube.Carrier, ds *appsv1.DaemonSet, uids []string) {
+	t.Helper()
+	eventually(t, ctx, "every pod to be an orphan", func(ctx context.Context) error {
+		st, err := c.State(ctx, playbook.Ref{Kind: "DaemonSet", Namespace: ds.Namespace, Name: ds.Name})
+		if err == nil && st.Exists {
+			err = errors.New("the old object is still there")
+		}
+		if err != nil {
+			return err
+		}
+		if a := adoption(t, ctx, c, ds, uids); len(a.Orphans) != len(uids) {
+			return fmt.Errorf("adoption = %+v", a)
+		}
+		return nil
+	})
+}
+
 func TestReapplyKeepsEveryPodAndAllThatOthersOwn(t *testing.T) {
 	ctx, client, c := setup(t)
 	ds := agent(t, ctx, fault.Agent{Namespace: "reapply", Name: "node-exporter", Annotations: map[string]string{
-		"kubectl.kubernetes.io/last-applied-configuration": "{}", "example.com/owner": "armada-ops"}})
+		"kubectl.kubernetes.io/last-applied-configuration": "{}", "example.com/owner": "armada-ops"}, Edit: annotateTemplate})
 	// A nudge leaves its annotation; it must not come back with the new object.
 	do(t, ctx, c, playbook.Nudge{Namespace: ds.Namespace, Name: ds.Name, UID: string(ds.UID), ResourceVersion: ds.ResourceVersion, Run: "run-1"}, playbook.Happened)
 	ds = get(t, ctx, ds)
@@ -351,45 +357,118 @@ func TestReapplyKeepsEveryPodAndAllThatOthersOwn(t *testing.T) {
 	}
 }
 
-// The trap of the runbook's "strip annotations": after a reapply of a DaemonSet at template generation 3, a rollout must
-// reach every pod. With deprecated.daemonset.template.generation stripped, none would be updated.
+func annotateTemplate(ds *appsv1.DaemonSet) {
+	ds.Spec.Template.Annotations = map[string]string{"prometheus.io/scrape": "true"}
+}
+
+// The trap of the runbook's "strip annotations": after a reapply of a DaemonSet at template generation 2, a rollout must
+// reach every pod. With deprecated.daemonset.template.generation stripped the new object would count 1, 2 again, and the
+// old pods, which are labelled 2, as updated.
 func TestReapplyDoesNotFreezeTheNextRollout(t *testing.T) {
 	ctx, _, c := setup(t)
 	ds := agent(t, ctx, fault.Agent{Namespace: "rollout", Name: "node-exporter"})
-	for _, image := range []string{"registry.example.com/node-exporter:2.0", "registry.example.com/node-exporter:3.0"} {
-		rollOut(t, ctx, ds, image)
-	}
+	rollOut(t, ctx, ds, "registry.example.com/node-exporter:2.0")
 	ds = get(t, ctx, ds)
-	if ds.Annotations["deprecated.daemonset.template.generation"] != "3" {
+	if ds.Annotations[templateGeneration] != "2" {
 		t.Fatalf("annotations = %v", ds.Annotations)
 	}
 	_, again := reapply(t, ctx, c, ds)
-	if again.Annotations["deprecated.daemonset.template.generation"] != "3" || again.Generation != 1 {
+	if again.Annotations[templateGeneration] != "2" || again.Generation != 1 {
 		t.Errorf("generation %d, annotations %v", again.Generation, again.Annotations)
 	}
-	rollOut(t, ctx, ds, "registry.example.com/node-exporter:4.0")
+	rollOut(t, ctx, ds, "registry.example.com/node-exporter:3.0")
+}
+
+const templateGeneration = "deprecated.daemonset.template.generation"
+
+// That the trap is real: the same steps with the annotations stripped, as the runbook has it.
+func TestNaiveStripFreezesTheNextRollout(t *testing.T) {
+	ctx, client, c := setup(t)
+	ds := agent(t, ctx, fault.Agent{Namespace: "naive-strip", Name: "node-exporter"})
+	rollOut(t, ctx, ds, "registry.example.com/node-exporter:2.0")
+	naiveReapply(t, ctx, c, ds, func(again *appsv1.DaemonSet) { again.Annotations = nil })
+	setImage(t, ctx, ds, "registry.example.com/node-exporter:3.0")
+	_, err := fault.WaitDaemonSet(ctx, client, ds.Namespace, ds.Name, "to call every pod updated", func(d *appsv1.DaemonSet) error {
+		if d.Status.ObservedGeneration != d.Generation || d.Generation != 2 || d.Status.UpdatedNumberScheduled != 12 {
+			return fmt.Errorf("generation %d, status %+v", d.Generation, d.Status)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if have := images(t, ctx, ds); have["registry.example.com/node-exporter:2.0"] != 12 {
+		t.Errorf("images = %v: the trap is gone, so sanitize keeps annotations for one reason less", have)
+	}
+}
+
+// The other trap: a strip that reaches the template's annotations makes another template, and no pod survives. (While the
+// pods' template generation happens to be the new object's, 1, they count as updated, and the trap shuts later.)
+func TestNaiveRecursiveStripRestartsPods(t *testing.T) {
+	ctx, _, c := setup(t)
+	ds := agent(t, ctx, fault.Agent{Namespace: "naive-recursive", Name: "node-exporter", Edit: annotateTemplate})
+	image := "registry.example.com/node-exporter:2.0"
+	rollOut(t, ctx, ds, image)
+	uids := reapplyCheck(t, ctx, c, ds).PodUIDs
+	naiveReapply(t, ctx, c, ds, func(again *appsv1.DaemonSet) {
+		again.Annotations, again.Spec.Template.Annotations = nil, nil
+	})
+	eventually(t, ctx, "every pod to be lost", func(ctx context.Context) error {
+		if a := adoption(t, ctx, c, ds, uids); len(a.Lost) != 12 {
+			return fmt.Errorf("%d pods are kept, %d lost", a.Kept, len(a.Lost))
+		}
+		return nil
+	})
+}
+
+// naiveReapply deletes, orphaning the pods, and creates what the edit leaves.
+func naiveReapply(t *testing.T, ctx context.Context, c *kube.Carrier, ds *appsv1.DaemonSet, edit func(*appsv1.DaemonSet)) {
+	t.Helper()
+	quiet(t, ctx, ds)
+	check := reapplyCheck(t, ctx, c, ds)
+	do(t, ctx, c, deleteOf(ds, check), playbook.Happened)
+	orphaned(t, ctx, c, ds, check.PodUIDs)
+	var again appsv1.DaemonSet
+	if err := json.Unmarshal(check.Manifest, &again); err != nil {
+		t.Fatal(err)
+	}
+	edit(&again)
+	if _, err := cluster.Client().AppsV1().DaemonSets(ds.Namespace).Create(ctx, &again, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // rollOut changes the image and waits until every node's pod has it.
 func rollOut(t *testing.T, ctx context.Context, ds *appsv1.DaemonSet, image string) {
+	t.Helper()
+	setImage(t, ctx, ds, image)
+	eventually(t, ctx, "all pods to run "+image, func(ctx context.Context) error {
+		if have := images(t, ctx, ds); len(have) != 1 || have[image] != 12 {
+			return fmt.Errorf("images = %v", have)
+		}
+		return nil
+	})
+}
+
+func setImage(t *testing.T, ctx context.Context, ds *appsv1.DaemonSet, image string) {
 	t.Helper()
 	_, err := cluster.Client().AppsV1().DaemonSets(ds.Namespace).Patch(ctx, ds.Name, types.StrategicMergePatchType,
 		[]byte(`{"spec":{"template":{"spec":{"containers":[{"name":"`+ds.Name+`","image":"`+image+`"}]}}}}`), metav1.PatchOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, ctx, "all pods to run "+image, func(ctx context.Context) error {
-		have := map[string]int{}
-		for _, p := range podsOf(t, ctx, ds.Namespace, ds.Name) {
-			if p.DeletionTimestamp == nil && p.Status.Phase == corev1.PodRunning {
-				have[p.Spec.Containers[0].Image]++
-			}
+}
+
+// images counts the running pods by image.
+func images(t *testing.T, ctx context.Context, ds *appsv1.DaemonSet) map[string]int {
+	t.Helper()
+	have := map[string]int{}
+	for _, p := range podsOf(t, ctx, ds.Namespace, ds.Name) {
+		if p.DeletionTimestamp == nil && p.Status.Phase == corev1.PodRunning {
+			have[p.Spec.Containers[0].Image]++
 		}
-		if len(have) != 1 || have[image] != 12 {
-			return fmt.Errorf("images = %v", have)
-		}
-		return nil
-	})
+	}
+	return have
 }
 
 func TestOrphanDeleteReliesOnWhatWasBackedUp(t *testing.T) {

@@ -312,3 +312,37 @@ func TestObserveKeepsWhatIsKnown(t *testing.T) {
 	}
 	known(t, "events", o.Events)
 }
+
+// A normal rolling update is waited for: at no look is it anything that would be repaired or handed over.
+func TestRollingUpdateIsWaitedFor(t *testing.T) {
+	ctx, _, c := setup(t)
+	ds := agent(t, ctx, fault.Agent{Namespace: "rolling", Name: "node-exporter"})
+	image := "registry.example.com/node-exporter:2.0"
+	setImage(t, ctx, ds, image)
+	policy := playbook.Policy{Timing: playbook.DefaultTiming(), DrainFrom: []string{"kubx-masters"}}
+	var sightings playbook.Sightings
+	seen := map[playbook.Finding]int{}
+	eventually(t, ctx, "the rollout to end", func(ctx context.Context) error {
+		o := observe(ctx, c, playbook.Look{Target: target(ds), Policy: policy})
+		d := playbook.Diagnose(policy, o, sightings)
+		if len(d.Wants) > 0 { // a second round, as a tick makes it
+			c.Observe(ctx, playbook.Look{Target: target(ds), Policy: policy, Wants: d.Wants}, &o)
+			d = playbook.Diagnose(policy, o, sightings)
+		}
+		sightings = d.Sightings
+		seen[d.Finding]++
+		switch {
+		case d.Finding == playbook.FindingRollingOut, d.Finding == playbook.FindingHealthy:
+		case d.Confirmed, d.Finding != playbook.FindingControllerStuck && d.Finding != playbook.FindingUncovered:
+			// Between two steps the controller is behind for a moment, or a node has no pod: claims that are never confirmed.
+			t.Errorf("finding %s, confirmed %t: %s", d.Finding, d.Confirmed, d.Why)
+		}
+		if have := images(t, ctx, ds); len(have) != 1 || have[image] != 12 || d.Finding != playbook.FindingHealthy {
+			return fmt.Errorf("images %v, finding %s", have, d.Finding)
+		}
+		return nil
+	})
+	if seen[playbook.FindingRollingOut] == 0 {
+		t.Errorf("findings = %v: the rollout was never seen", seen)
+	}
+}
