@@ -275,9 +275,9 @@ func TestKeepSecret(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new")
 	file := filepath.Join(dir, "token")
 	made := 0
-	make := func() string { made++; return "s3cret" }
+	secret := func() string { made++; return "s3cret" }
 	for range 2 {
-		if got, err := keepSecret(file, make); err != nil || got != "s3cret" {
+		if got, err := keepSecret(file, secret); err != nil || got != "s3cret" {
 			t.Fatalf("%q, %v", got, err)
 		}
 	}
@@ -295,7 +295,7 @@ func TestKeepSecret(t *testing.T) {
 	if err := os.WriteFile(file, []byte(" \n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := keepSecret(file, make); err == nil {
+	if _, err := keepSecret(file, secret); err == nil {
 		t.Error("an empty secret was accepted")
 	}
 }

@@ -59,14 +59,13 @@ Exit 0 when it is healthy, 3 when that can not be told, else 1.`,
 			if err := a.print(d, func(w io.Writer) { diagnosisTable(w, d) }); err != nil {
 				return err
 			}
-			switch d.Finding {
-			case playbook.FindingHealthy:
+			if d.Finding == playbook.FindingHealthy {
 				return nil
-			case playbook.FindingUnknown:
-				return &exitError{code: exitRemote}
-			default:
-				return answerNo()
 			}
+			if d.Finding == playbook.FindingUnknown {
+				return &exitError{code: exitRemote}
+			}
+			return answerNo()
 		},
 	}
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "namespace of the DaemonSet (else the configuration's)")

@@ -34,7 +34,7 @@ func schemaOf(t reflect.Type, value reflect.Value) map[string]any {
 		}
 		return s
 	}
-	switch t.Kind() { //nolint:exhaustive // The kinds that Config has; the default reports any other.
+	switch t.Kind() {
 	case reflect.Struct:
 		return schemaOfStruct(t, value)
 	case reflect.Slice:

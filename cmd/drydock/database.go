@@ -118,7 +118,7 @@ func installation(key []byte) string {
 }
 
 // keepSecret reads a secret from a file that only we may read, and makes it on first use.
-func keepSecret(file string, make func() string) (string, error) {
+func keepSecret(file string, newSecret func() string) (string, error) {
 	b, err := os.ReadFile(file)
 	switch {
 	case err == nil:
@@ -133,7 +133,7 @@ func keepSecret(file string, make func() string) (string, error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return "", err
 	}
-	text := make()
+	text := newSecret()
 	// First a file of another name: a crash leaves either no secret or a whole one.
 	temporary, err := os.CreateTemp(filepath.Dir(file), ".new-*") // 0600
 	if err != nil {

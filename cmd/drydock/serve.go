@@ -82,7 +82,7 @@ func serve(ctx context.Context, a *app, cfg *Config, log *slog.Logger, migrate b
 	if err != nil {
 		return usagef("listen: %w: stop what uses the address, or change listen", err)
 	}
-	defer listener.Close()
+	defer func() { _ = listener.Close() }() // closed already, once the server ran
 
 	db, err := openDatabase(ctx, cfg, &secrets{getenv: a.getenv, path: cfg.path}, log)
 	if err != nil {
@@ -102,6 +102,8 @@ func serve(ctx context.Context, a *app, cfg *Config, log *slog.Logger, migrate b
 		Handler: w.handler, ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: idleTime,
 		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+	// Said before the first request is answered: whoever sees /readyz answer finds it written. Connections wait until then.
+	fmt.Fprintf(a.stderr, "drydock is ready: dashboard http://%s%s\n", listener.Addr(), w.loginPath)
 	failed := make(chan error, 1)
 	go func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -114,8 +116,6 @@ func serve(ctx context.Context, a *app, cfg *Config, log *slog.Logger, migrate b
 		defer close(done)
 		w.work(working)
 	}()
-	address := "http://" + listener.Addr().String()
-	fmt.Fprintf(a.stderr, "drydock is ready: dashboard %s\n", address+w.loginPath)
 
 	select {
 	case <-ctx.Done():
