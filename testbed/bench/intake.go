@@ -1,0 +1,269 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/drydock/drydock/api"
+	"github.com/drydock/drydock/incident"
+	"github.com/drydock/drydock/migrations"
+	"github.com/drydock/drydock/playbook"
+	"github.com/drydock/drydock/store"
+	"github.com/drydock/drydock/store/privatepg"
+)
+
+// intakeResult is webhook intake and pgbench at one number of connections, a window of each per round.
+type intakeResult struct {
+	Connections int      `json:"connections"`
+	Drydock     []window `json:"drydock"`
+	Pgbench     []window `json:"pgbench"`
+}
+
+// postgresFacts say what both sides wrote to.
+type postgresFacts struct {
+	Version string        `json:"version"`
+	Sync    time.Duration `json:"sync_ns"` // one page written and synced to the same disk, the median
+}
+
+const webhookSecret = "a secret of sixteen bytes or more"
+
+// measureIntake lets Drydock and pgbench write to one Postgres in turns.
+func measureIntake(ctx context.Context, bin privatepg.Binaries, o options, log *slog.Logger) (_ postgresFacts, _ []intakeResult, err error) {
+	facts := postgresFacts{Version: bin.Version}
+	dir, err := os.MkdirTemp(o.dir, "drydock-bench-")
+	if err != nil {
+		return facts, nil, fmt.Errorf("make the database's directory: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if facts.Sync, err = measureSync(dir); err != nil {
+		return facts, nil, err
+	}
+	server, err := privatepg.Start(ctx, privatepg.Options{Dir: dir, Log: log, BinDir: bin.Dir})
+	if err != nil {
+		return facts, nil, err
+	}
+	defer func() {
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+		defer cancel()
+		err = errors.Join(err, server.Stop(stopping))
+	}()
+	if err := migrations.Up(ctx, server.DSN()); err != nil {
+		return facts, nil, err
+	}
+	if err := checkDurable(ctx, server.DSN()); err != nil {
+		return facts, nil, err
+	}
+	address, stop, err := serve(ctx, server.DSN())
+	if err != nil {
+		return facts, nil, err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	b := &both{
+		drydock: generator{address: address, secret: []byte(webhookSecret)},
+		pgbench: pgbench{path: filepath.Join(bin.Dir, "pgbench"), dsn: server.DSN(), dir: dir, payload: body(0)},
+		log:     log,
+	}
+	results, err := b.run(ctx, o)
+	if err != nil {
+		return facts, nil, err
+	}
+	log.Info("counting rows")
+	return facts, results, b.count(ctx, server.DSN())
+}
+
+// both are the two sides, and what they wrote so far.
+type both struct {
+	drydock                  generator
+	pgbench                  pgbench
+	fromDrydock, fromPgbench int
+	log                      *slog.Logger
+}
+
+func (b *both) run(ctx context.Context, o options) ([]intakeResult, error) {
+	var results []intakeResult
+	for _, conns := range o.conns {
+		r := intakeResult{Connections: conns}
+		for round := range o.rounds + 1 {
+			seconds := o.seconds
+			if round == 0 {
+				seconds = 1 // connections, plans and caches warm up
+			}
+			b.log.Info("taking webhooks", "connections", conns, "round", round, "of", o.rounds)
+			ours, err := b.drydock.run(ctx, conns, time.Duration(seconds)*time.Second)
+			if err != nil {
+				return nil, err
+			}
+			b.log.Info("running pgbench", "clients", conns, "round", round, "of", o.rounds)
+			theirs, err := b.pgbench.run(ctx, conns, seconds)
+			if err != nil {
+				return nil, err
+			}
+			b.fromDrydock, b.fromPgbench = b.fromDrydock+ours.Done, b.fromPgbench+theirs.Done
+			if round > 0 {
+				r.Drydock, r.Pgbench = append(r.Drydock, ours), append(r.Pgbench, theirs)
+			}
+		}
+		results = append(results, r)
+	}
+	return results, nil
+}
+
+// count makes sure that everything that was answered is in the database, and nothing else.
+func (b *both) count(ctx context.Context, dsn string) error {
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return fmt.Errorf("count rows: %w", err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	// Without statistics, which the tables are too young for, nested loops look cheap.
+	if _, err := conn.Exec(ctx, `SET enable_nestloop = off`); err != nil {
+		return fmt.Errorf("count rows: %w", err)
+	}
+	const whole = `SELECT count(*) FROM runs r JOIN events e ON e.run = r.id JOIN river_job j ON j.args ->> 'run' = r.id`
+	for _, c := range []struct {
+		what, sql string
+		args      []any
+		want      int
+	}{
+		{"webhooks with event, run, incident and job", whole + ` JOIN run_incidents i ON i.run = r.id WHERE r.namespace = $1 AND e.outcome = 'started'`,
+			[]any{namespace}, b.fromDrydock},
+		{"pgbench's triples", whole + ` WHERE r.namespace = $1`, []any{"benchmarks"}, b.fromPgbench},
+		{"events", `SELECT count(*) FROM events`, nil, b.fromDrydock + b.fromPgbench},
+		{"runs", `SELECT count(*) FROM runs`, nil, b.fromDrydock + b.fromPgbench},
+		{"jobs", `SELECT count(*) FROM river_job`, nil, b.fromDrydock + b.fromPgbench},
+	} {
+		var got int
+		if err := conn.QueryRow(ctx, c.sql, c.args...).Scan(&got); err != nil {
+			return fmt.Errorf("count %s: %w", c.what, err)
+		}
+		if got != c.want {
+			return fmt.Errorf("the database has %d %s, and %d were answered", got, c.what, c.want)
+		}
+	}
+	return nil
+}
+
+// checkDurable refuses to measure a Postgres that does not sync.
+func checkDurable(ctx context.Context, dsn string) error {
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return fmt.Errorf("check that Postgres syncs: %w", err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	for _, name := range []string{"fsync", "synchronous_commit", "full_page_writes"} {
+		var value string
+		if err := conn.QueryRow(ctx, `SELECT current_setting($1)`, name).Scan(&value); err != nil {
+			return fmt.Errorf("check that Postgres syncs: %w", err)
+		}
+		if value != "on" {
+			return fmt.Errorf("check that Postgres syncs: %s is %s", name, value)
+		}
+	}
+	return nil
+}
+
+// measureSync writes and syncs a page of the disk's.
+func measureSync(dir string) (time.Duration, error) {
+	f, err := os.Create(filepath.Join(dir, "sync"))
+	if err != nil {
+		return 0, fmt.Errorf("measure the disk: %w", err)
+	}
+	defer f.Close()
+	page := make([]byte, 8192)
+	var all []time.Duration
+	for range 50 {
+		began := time.Now()
+		if _, err := f.WriteAt(page, 0); err != nil {
+			return 0, fmt.Errorf("measure the disk: %w", err)
+		}
+		if err := f.Sync(); err != nil {
+			return 0, fmt.Errorf("measure the disk: %w", err)
+		}
+		all = append(all, time.Since(began))
+	}
+	return median(all), nil
+}
+
+// serve answers webhooks on loopback as "drydock serve --role ingest" does: the real handler, signatures, title rules and
+// inbox, with its log formatted and thrown away. Nothing works the jobs.
+func serve(ctx context.Context, dsn string) (address string, stop func() error, err error) {
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	signatures, err := incident.NewVerifier([]string{webhookSecret}, nil)
+	if err != nil {
+		return "", nil, err
+	}
+	var known []incident.DaemonSet
+	for i := range int64(daemonSets) {
+		known = append(known, incident.DaemonSet{Name: daemonSetName(i * carriers), Namespace: namespace})
+	}
+	rules, err := incident.NewRules(incident.RuleConfig{DaemonSets: known})
+	if err != nil {
+		return "", nil, err
+	}
+	var names carrierNames
+	for i := range int64(carriers) {
+		names.list = append(names.list, carrierName(i))
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, fmt.Errorf("listen on loopback: %w", err)
+	}
+	st, err := store.Open(ctx, store.Options{DatabaseURL: dsn, Node: "bench/1", BackupKey: make([]byte, 32), Log: log})
+	if err != nil {
+		_ = listener.Close()
+		return "", nil, err
+	}
+	policy := actingPolicy()
+	server := &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: api.New(api.Options{
+		Intake: inbox{st}, Carriers: names, Signatures: signatures, Rules: rules, Metrics: prometheus.NewRegistry(), Log: log, Now: time.Now,
+		Policy: func(playbook.Target) playbook.Policy { return policy },
+		NewID:  func() string { return uuid.Must(uuid.NewV7()).String() },
+	})}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	return listener.Addr().String(), func() error {
+		err := server.Close()
+		if e := <-served; !errors.Is(e, http.ErrServerClosed) {
+			err = errors.Join(err, e)
+		}
+		st.Close()
+		return err
+	}, nil
+}
+
+// inbox is the store's, as the API writes to it.
+type inbox struct{ store *store.Store }
+
+func (i inbox) Accept(ctx context.Context, a playbook.Arrival) (playbook.EventRecord, error) {
+	return i.store.Intake(ctx, a)
+}
+
+// carrierNames are configured carriers of which a webhook needs only the names.
+type carrierNames struct {
+	api.Carriers
+	list []string
+}
+
+func (c carrierNames) Names() []string { return c.list }
+
+// median is the middle value, the lower one of two.
+func median[T int64 | float64 | time.Duration](values []T) T { return quantile(values, 0.5) }
+
+// quantile is the value below which the share q of all values lies.
+func quantile[T int64 | float64 | time.Duration](values []T, q float64) T {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[int(q*float64(len(sorted)-1))]
+}
