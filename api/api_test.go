@@ -40,8 +40,6 @@ type fakes struct {
 	arrivals []playbook.Arrival
 	filter   playbook.RunFilter
 	started  []playbook.Start
-	keys     map[string]string // Idempotency-Key -> body
-	byKey    map[string]playbook.Run
 	switches map[string]api.KillSwitch
 
 	runs       map[string]playbook.StoredRun
@@ -95,22 +93,16 @@ func (f *fakes) Run(_ context.Context, id string) (playbook.StoredRun, error) {
 	return r, nil
 }
 
-func (f *fakes) Retrigger(_ context.Context, s playbook.Start, key api.IdempotencyKey) (playbook.Run, error) {
+func (f *fakes) Retrigger(_ context.Context, s playbook.Start) (playbook.Run, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.orderErr != nil {
 		return playbook.Run{}, f.orderErr
 	}
-	if body, used := f.keys[key.Key]; used && key.Key != "" {
-		if body != key.Body {
-			return playbook.Run{}, api.ErrKeyReused
-		}
-		return f.byKey[key.Key], nil
-	}
 	r := playbook.Run{ID: s.RunID, Target: s.Target, Incidents: []playbook.RunIncident{s.Incident}, Trigger: s.Trigger, Mode: s.Mode,
-		RetriggeredFrom: s.RetriggeredFrom, RequestedBy: s.RequestedBy, State: playbook.Triage, StartedAt: t0, Deadline: t0.Add(s.Deadline)}
+		RetriggeredFrom: s.RetriggeredFrom, RequestedBy: s.RequestedBy, Reason: s.Reason, State: playbook.Triage, StartedAt: t0, Deadline: t0.Add(s.Deadline)}
 	f.started = append(f.started, s)
-	f.keys[key.Key], f.byKey[key.Key] = key.Body, r
+	f.runs[r.ID] = playbook.StoredRun{Run: r}
 	return r, nil
 }
 
@@ -190,8 +182,8 @@ func newServer(t *testing.T, change ...func(*api.Options)) *server {
 	t.Helper()
 	s := &server{
 		fakes: &fakes{
-			keys: map[string]string{}, byKey: map[string]playbook.Run{}, switches: map[string]api.KillSwitch{},
-			runs: map[string]playbook.StoredRun{}, incidents: map[string]api.IncidentNow{},
+			switches: map[string]api.KillSwitch{},
+			runs:     map[string]playbook.StoredRun{}, incidents: map[string]api.IncidentNow{},
 		},
 		log: &bytes.Buffer{},
 	}
@@ -639,8 +631,19 @@ func TestIdempotencyKey(t *testing.T) {
 	if first.Code != 201 || again.Code != 201 || first.Body.String() != again.Body.String() || len(s.started) != 1 {
 		t.Errorf("first %d %s, again %d %s, started %d", first.Code, first.Body, again.Code, again.Body, len(s.started))
 	}
+	// Also when the incident has been resolved meanwhile: it is the answer to the same request.
+	s.incidents["QOPEN0000001"] = api.IncidentNow{Incident: playbook.RunIncident{ID: "QOPEN0000001"}}
+	if w := s.do(r); w.Code != 201 {
+		t.Errorf("after the incident's end: %d %s", w.Code, w.Body)
+	}
+	s.incidents["QOPEN0000001"] = api.IncidentNow{Open: true, Target: target, Incident: playbook.RunIncident{ID: "QOPEN0000001"}}
 	r.body = `{"reason":"y"}`
 	s.wantProblem(t, r, 422, "idempotency-key-reused")
+	other := r
+	other.path, other.body = "/api/v1/incidents/QOTHER000001/retrigger", `{"reason":"x"}`
+	s.wantProblem(t, other, 422, "idempotency-key-reused")
+	other.path = "/api/v1/runs/run-1/retrigger"
+	s.wantProblem(t, other, 422, "idempotency-key-reused")
 	r.token = "admin" // another client's key is another key
 	if w := s.do(r); w.Code != 201 {
 		t.Errorf("another client: %d %s", w.Code, w.Body)

@@ -3,7 +3,6 @@ package api
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
 
 	"github.com/drydock/drydock/incident"
 	"github.com/drydock/drydock/playbook"
@@ -25,11 +25,12 @@ const (
 
 // retriggerRun starts a new run of a run's target, for the first of its incidents that is still open.
 func (s *Server) retriggerRun(c *gin.Context) error {
-	reason, key, err := s.order(c)
-	if err != nil {
+	id := c.Param("id")
+	o, err := s.order(c, func(r playbook.Run) bool { return r.RetriggeredFrom == id })
+	if err != nil || o.answered {
 		return err
 	}
-	old, err := s.History.Run(c.Request.Context(), c.Param("id"))
+	old, err := s.History.Run(c.Request.Context(), id)
 	if err != nil {
 		return err
 	}
@@ -42,7 +43,7 @@ func (s *Server) retriggerRun(c *gin.Context) error {
 	}
 	start := s.start(old.Target, playbook.TriggerRetrigger)
 	start.Incident, start.RetriggeredFrom = now.Incident, old.ID
-	return s.retrigger(c, start, reason, key)
+	return s.retrigger(c, start, o)
 }
 
 // openIncident reads the run's incidents from PagerDuty again and returns the first that is open.
@@ -72,11 +73,13 @@ func (s *Server) readIncident(c *gin.Context, id string) (IncidentNow, error) {
 
 // retriggerIncident starts a run from PagerDuty's incident id alone.
 func (s *Server) retriggerIncident(c *gin.Context) error {
-	reason, key, err := s.order(c)
-	if err != nil {
+	id := c.Param("id")
+	o, err := s.order(c, func(r playbook.Run) bool {
+		return r.RetriggeredFrom == "" && slices.ContainsFunc(r.Incidents, func(i playbook.RunIncident) bool { return i.ID == id })
+	})
+	if err != nil || o.answered {
 		return err
 	}
-	id := c.Param("id")
 	if !incident.ValidID(id) {
 		return withDetail(ErrNoIncident, "an incident's id has capital letters and digits only")
 	}
@@ -94,19 +97,26 @@ func (s *Server) retriggerIncident(c *gin.Context) error {
 	}
 	start := s.start(now.Target, playbook.TriggerRetrigger)
 	start.Incident = now.Incident
-	return s.retrigger(c, start, reason, key)
+	return s.retrigger(c, start, o)
 }
 
-func (s *Server) retrigger(c *gin.Context, start playbook.Start, reason string, key IdempotencyKey) error {
-	start.Reason, start.RequestedBy = reason, caller(c)
-	r, err := s.Orders.Retrigger(c.Request.Context(), start, key)
+func (s *Server) retrigger(c *gin.Context, start playbook.Start, o order) error {
+	start.Reason, start.RequestedBy = o.reason, caller(c)
+	if o.runID != "" {
+		start.RunID = o.runID
+	}
+	r, err := s.Orders.Retrigger(c.Request.Context(), start)
 	if err != nil {
 		return err
 	}
-	s.log.InfoContext(c.Request.Context(), "run retriggered", "run", r.ID, "target", r.Target.String(), "by", caller(c), "reason", reason)
+	s.log.InfoContext(c.Request.Context(), "run retriggered", "run", r.ID, "target", r.Target.String(), "by", caller(c), "reason", o.reason)
+	started(c, r)
+	return nil
+}
+
+func started(c *gin.Context, r playbook.Run) {
 	c.Header("Location", "/api/v1/runs/"+r.ID)
 	c.JSON(http.StatusCreated, newRunJSON(r))
-	return nil
 }
 
 // cancel asks a run to stop at its next safe point.
@@ -114,12 +124,12 @@ func (s *Server) cancel(c *gin.Context) error {
 	var body struct {
 		Reason string `json:"reason"`
 	}
-	raw, err := s.body(c, &body, true)
-	if err != nil {
+	if err := s.body(c, &body, true); err != nil {
 		return err
 	}
-	if _, err := idempotencyKey(c, raw); err != nil {
-		return err // repeating a cancel changes nothing, so the key need not be kept
+	// Repeating a cancel changes nothing, so a key need not be kept.
+	if _, err := idempotencyKey(c); err != nil {
+		return err
 	}
 	id := c.Param("id")
 	if err := s.Orders.Cancel(c.Request.Context(), id, caller(c), strings.TrimSpace(body.Reason)); err != nil {
@@ -136,7 +146,7 @@ func (s *Server) approve(c *gin.Context) error {
 	var body struct {
 		PlanHash string `json:"plan_hash"`
 	}
-	if _, err := s.body(c, &body, false); err != nil {
+	if err := s.body(c, &body, false); err != nil {
 		return err
 	}
 	if body.PlanHash == "" {
@@ -151,74 +161,91 @@ func (s *Server) approve(c *gin.Context) error {
 	return nil
 }
 
-// order reads the body and the key of a retrigger.
-func (s *Server) order(c *gin.Context) (reason string, key IdempotencyKey, err error) {
+// order is what a retrigger asks for.
+type order struct {
+	reason string
+	// runID is the id of the run to start where there is an Idempotency-Key: it is made from the key, so that repeated, on any
+	// replica and after any crash, the request finds the run that was started then.
+	runID    string
+	answered bool // the request was a repeated one, and its run was answered
+}
+
+// order reads the body and the key of a retrigger. same says whether a run is one that this address starts.
+func (s *Server) order(c *gin.Context, same func(playbook.Run) bool) (order, error) {
 	var body struct {
 		Reason string `json:"reason"`
 	}
-	raw, err := s.body(c, &body, false)
-	if err != nil {
-		return "", key, err
+	if err := s.body(c, &body, false); err != nil {
+		return order{}, err
 	}
-	reason = strings.TrimSpace(body.Reason)
+	o := order{reason: strings.TrimSpace(body.Reason)}
 	switch {
-	case reason == "":
-		return "", key, fieldErrors{{"reason", "is missing: say why, it is kept with the run"}}
-	case len(reason) > maxReason:
-		return "", key, fieldErrors{{"reason", fmt.Sprintf("is longer than %d bytes", maxReason)}}
+	case o.reason == "":
+		return o, fieldErrors{{"reason", "is missing: say why, it is kept with the run"}}
+	case len(o.reason) > maxReason:
+		return o, fieldErrors{{"reason", fmt.Sprintf("is longer than %d bytes", maxReason)}}
 	}
-	key, err = idempotencyKey(c, raw)
-	return reason, key, err
+	key, err := idempotencyKey(c)
+	if err != nil || key == "" {
+		return o, err
+	}
+	o.runID = runIDOfKey(caller(c), key)
+	earlier, err := s.History.Run(c.Request.Context(), o.runID)
+	switch {
+	case errors.Is(err, playbook.ErrNoRun):
+		return o, nil
+	case err != nil:
+		return o, err
+	case earlier.Reason != o.reason || !same(earlier.Run):
+		return o, ErrKeyReused
+	}
+	started(c, earlier.Run)
+	o.answered = true
+	return o, nil
 }
 
-func idempotencyKey(c *gin.Context, body []byte) (IdempotencyKey, error) {
+func idempotencyKey(c *gin.Context) (string, error) {
 	key := c.GetHeader("Idempotency-Key")
-	if key == "" {
-		return IdempotencyKey{}, nil
-	}
 	if len(key) > maxKey || !validText(key) {
-		return IdempotencyKey{}, fieldErrors{{"Idempotency-Key", fmt.Sprintf("is longer than %d bytes, or not text", maxKey)}}
+		return "", fieldErrors{{"Idempotency-Key", fmt.Sprintf("is longer than %d bytes, or not text", maxKey)}}
 	}
-	sum := sha256.New()
-	fmt.Fprintf(sum, "%s %s\n", c.Request.Method, c.Request.URL.Path)
-	// White space between JSON's parts is no other request.
-	var compact bytes.Buffer
-	if json.Compact(&compact, body) == nil {
-		body = compact.Bytes()
-	}
-	sum.Write(body)
-	return IdempotencyKey{Key: caller(c) + "/" + key, Body: hex.EncodeToString(sum.Sum(nil))}, nil
+	return key, nil
+}
+
+// runIDOfKey is a UUID of version 8 (a hash of our own choosing). One client's keys can not meet another's.
+func runIDOfKey(client, key string) string {
+	return uuid.NewHash(sha256.New(), uuid.Nil, []byte(client+"/"+key), 8).String()
 }
 
 // body reads a JSON object strictly: on what changes things a key with a typo must not pass in silence.
-func (s *Server) body(c *gin.Context, into any, mayBeEmpty bool) ([]byte, error) {
+func (s *Server) body(c *gin.Context, into any, mayBeEmpty bool) error {
 	if err := newQuery(c).err(); err != nil {
-		return nil, err
+		return err
 	}
 	raw, err := io.ReadAll(c.Request.Body)
 	if err != nil {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
-			return nil, errTooLarge
+			return errTooLarge
 		}
-		return nil, fmt.Errorf("%w: read body: %w", errNotJSON, err)
+		return fmt.Errorf("%w: read body: %w", errNotJSON, err)
 	}
 	if len(bytes.TrimSpace(raw)) == 0 && mayBeEmpty {
-		return raw, nil
+		return nil
 	}
 	if !json.Valid(raw) {
-		return nil, errNotJSON
+		return errNotJSON
 	}
 	var keys map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &keys); err != nil || keys == nil {
-		return nil, withDetail(errNotJSON, "the body is JSON, but not an object")
+		return withDetail(errNotJSON, "the body is JSON, but not an object")
 	}
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(into); err != nil {
-		return nil, bodyErrors(err, keys, into)
+		return bodyErrors(err, keys, into)
 	}
-	return raw, nil
+	return nil
 }
 
 // bodyErrors names the fields of a body that did not fit.
@@ -275,7 +302,7 @@ func (s *Server) setKillSwitch(c *gin.Context) error {
 		Carrier string `json:"carrier"`
 		Reason  string `json:"reason"`
 	}
-	if _, err := s.body(c, &body, false); err != nil {
+	if err := s.body(c, &body, false); err != nil {
 		return err
 	}
 	var wrong fieldErrors

@@ -32,10 +32,9 @@ type EventPage struct {
 
 // Orders takes people's orders about runs.
 type Orders interface {
-	// Retrigger starts a run. It fails with ErrRunActive while a run of the target is active, and with *playbook.RefusedError
-	// when a breaker or a budget refuses. With a key that was used before for the same request it returns the run that
-	// was started then; for another request it fails with ErrKeyReused.
-	Retrigger(ctx context.Context, s playbook.Start, key IdempotencyKey) (playbook.Run, error)
+	// Retrigger starts a run; with the same Start.RunID again it returns the run that was started then. It fails with
+	// ErrRunActive while a run of the target is active, and with *playbook.RefusedError when a breaker or a budget refuses.
+	Retrigger(ctx context.Context, s playbook.Start) (playbook.Run, error)
 	// Cancel asks a run to stop at its next safe point. It fails with playbook.ErrNoRun and ErrRunEnded.
 	Cancel(ctx context.Context, runID, by, reason string) error
 	// Approve approves the plan that a run waits for. It fails with playbook.ErrNoRun, ErrRunEnded, ErrNotAwaitingApproval
@@ -43,12 +42,6 @@ type Orders interface {
 	Approve(ctx context.Context, runID, planHash, by string) error
 	KillSwitch(ctx context.Context, carrier string) (KillSwitch, error)
 	SetKillSwitch(ctx context.Context, s KillSwitch, by string) error
-}
-
-// IdempotencyKey makes a request safe to repeat. Key is empty when the client sent none.
-type IdempotencyKey struct {
-	Key  string // with the token's name in front, so that one client can not meet another's
-	Body string // SHA-256 of the method, the path and the body
 }
 
 // KillSwitch is the switch that stops changes, for one carrier or, with an empty Carrier, for all.

@@ -68,6 +68,7 @@ type Run struct {
 	Trigger         Trigger
 	RetriggeredFrom string
 	RequestedBy     string // who retriggered it
+	Reason          string // why, in their words
 	Mode            Mode
 	TableVersion    int
 

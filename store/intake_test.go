@@ -336,8 +336,8 @@ func TestStartRun(t *testing.T) {
 	st.Trigger, st.RequestedBy, st.Reason, st.RetriggeredFrom = playbook.TriggerRetrigger, "ops", "again", "r0"
 	first, err := f.StartRun(t.Context(), st)
 	f.must(err)
-	f.same("run", []any{first.Trigger, first.RequestedBy, first.RetriggeredFrom, first.State},
-		[]any{playbook.TriggerRetrigger, "ops", "r0", playbook.Queued})
+	f.same("run", []any{first.Trigger, first.RequestedBy, first.Reason, first.RetriggeredFrom, first.State},
+		[]any{playbook.TriggerRetrigger, "ops", "again", "r0", playbook.Queued})
 
 	var active *RunActiveError
 	_, err = f.StartRun(t.Context(), st)

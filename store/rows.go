@@ -21,7 +21,7 @@ type querier interface {
 	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
 }
 
-const runColumns = `r.id, r.carrier, r.namespace, r.daemonset, r.trigger, r.retriggered_from, r.requested_by, r.mode, r.table_version,
+const runColumns = `r.id, r.carrier, r.namespace, r.daemonset, r.trigger, r.retriggered_from, r.requested_by, r.reason, r.mode, r.table_version,
 	r.state, r.finding, r.confirmed, r.why, r.outcome, r.started_at, r.finished_at, r.deadline, r.plan_hash, r.version, r.ticks, r.memory`
 
 func scanRun(row pgx.CollectableRow) (playbook.Run, error) {
@@ -29,7 +29,7 @@ func scanRun(row pgx.CollectableRow) (playbook.Run, error) {
 	var finished *time.Time
 	var memory []byte
 	err := row.Scan(&r.ID, &r.Target.Carrier, &r.Target.Namespace, &r.Target.DaemonSet, &r.Trigger, &r.RetriggeredFrom,
-		&r.RequestedBy, &r.Mode, &r.TableVersion, &r.State, &r.Finding, &r.Confirmed, &r.Why, &r.Outcome, &r.StartedAt,
+		&r.RequestedBy, &r.Reason, &r.Mode, &r.TableVersion, &r.State, &r.Finding, &r.Confirmed, &r.Why, &r.Outcome, &r.StartedAt,
 		&finished, &r.Deadline, &r.PlanHash, &r.Version, &r.Ticks, &memory)
 	if err != nil {
 		return r, err

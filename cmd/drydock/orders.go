@@ -3,12 +3,9 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/drydock/drydock/api"
 	"github.com/drydock/drydock/playbook"
@@ -46,22 +43,8 @@ type orders struct {
 	fileSwitch func(carrier string) string
 }
 
-// Retrigger starts a run. The run's id is made from the Idempotency-Key where there is one: repeated, the store finds the run
-// that was started then, on any replica and after any crash.
-func (o orders) Retrigger(ctx context.Context, s playbook.Start, key api.IdempotencyKey) (playbook.Run, error) {
-	if key.Key != "" {
-		s.RunID = idOfKey(key.Key)
-		old, err := o.Run(ctx, s.RunID)
-		switch {
-		case errors.Is(err, playbook.ErrNoRun):
-		case err != nil:
-			return playbook.Run{}, storeError(err)
-		case old.Target != s.Target || old.RetriggeredFrom != s.RetriggeredFrom:
-			return playbook.Run{}, api.ErrKeyReused
-		default:
-			return old.Run, nil
-		}
-	}
+// Retrigger starts a run, unless the target's breaker is open.
+func (o orders) Retrigger(ctx context.Context, s playbook.Start) (playbook.Run, error) {
 	until, tries, err := o.Breaker(ctx, s.Target)
 	if err != nil {
 		return playbook.Run{}, storeError(err)
@@ -72,12 +55,6 @@ func (o orders) Retrigger(ctx context.Context, s playbook.Start, key api.Idempot
 	}
 	run, err := o.StartRun(ctx, s)
 	return run, storeError(err)
-}
-
-// idOfKey is a UUID of version 8 (our own making) from a key.
-func idOfKey(key string) string {
-	sum := sha256.Sum256([]byte("drydock idempotency key " + key))
-	return uuid.NewHash(sha256.New(), uuid.Nil, sum[:], 8).String()
 }
 
 // Cancel asks a run to stop. The reason goes with the name, where the run's notes show it.

@@ -71,7 +71,7 @@ func (l *Ledger) StartRun(_ context.Context, s playbook.Start) error {
 	s.Incident.JoinedAt = now
 	l.runs[s.RunID] = &ledgerRun{next: now, backups: map[string]playbook.Manifest{}, run: playbook.Run{
 		ID: s.RunID, Target: s.Target, Incidents: []playbook.RunIncident{s.Incident}, Trigger: s.Trigger, Mode: s.Mode,
-		RequestedBy: s.RequestedBy, RetriggeredFrom: s.RetriggeredFrom, TableVersion: playbook.TableVersion,
+		RequestedBy: s.RequestedBy, Reason: s.Reason, RetriggeredFrom: s.RetriggeredFrom, TableVersion: playbook.TableVersion,
 		State: playbook.Queued, StartedAt: now, Deadline: now.Add(s.Deadline), Version: 1,
 	}}
 	l.order = append(l.order, s.RunID)
