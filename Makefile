@@ -29,8 +29,9 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: build testbed ## the runbook's four example alerts, broken and repaired on real control planes (ONCE=1: once, with a verdict)
+demo: ## the runbook's four example alerts, broken and repaired on real control planes (ONCE=1: once, with a verdict)
 	@tools/need postgres
+	@$(MAKE) build testbed
 	bin/testbed demo $(if $(ONCE),--once)
 
 .PHONY: test

@@ -226,7 +226,7 @@ func (s *stage) follow(ctx context.Context) error {
 	defer cancel()
 	team := make(chan error, 1)
 	go func() { team <- s.diskTeam(working) }()
-	err := s.watch.finished(ctx)
+	err := s.watch.finished(ctx, s.drydock.exited)
 	cancel()
 	if teamErr := <-team; err != nil {
 		return errors.Join(err, teamErr)

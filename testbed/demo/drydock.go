@@ -158,6 +158,11 @@ func (d *drydock) stop() error {
 	if d.process == nil {
 		return nil
 	}
+	select {
+	case <-d.exited:
+		return fmt.Errorf("stop drydock: it had ended by itself: %w", d.exit())
+	default:
+	}
 	// An error means that it has just ended, which is what we want.
 	_ = d.process.Signal(syscall.SIGTERM)
 	select {

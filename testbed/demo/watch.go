@@ -45,8 +45,8 @@ type watched struct {
 	noted    bool           // The note was printed.
 }
 
-// finished waits until every alert's run has ended.
-func (w *watch) finished(ctx context.Context) error {
+// finished waits until every alert's run has ended, or Drydock itself has.
+func (w *watch) finished(ctx context.Context, drydock <-chan struct{}) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, repairPatience, fmt.Errorf("not done %v after the alerts", repairPatience))
 	defer cancel()
 	ticker := time.NewTicker(watchPause)
@@ -64,6 +64,8 @@ func (w *watch) finished(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return errors.Join(context.Cause(ctx), trouble)
+		case <-drydock:
+			return errors.New("drydock serve has ended by itself")
 		case <-ticker.C:
 		}
 	}
