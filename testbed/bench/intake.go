@@ -200,7 +200,7 @@ func measureSync(dir string) (time.Duration, error) {
 // serve answers webhooks on loopback as "drydock serve --role ingest" does: the real handler, signatures, title rules and
 // inbox, with its log formatted and thrown away. Nothing works the jobs.
 func serve(ctx context.Context, dsn string) (address string, stop func() error, err error) {
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(slog.NewTextHandler(io.Discard, nil)) //nolint:sloglint // a handler that discards formats nothing
 	signatures, err := incident.NewVerifier([]string{webhookSecret}, nil)
 	if err != nil {
 		return "", nil, err

@@ -75,7 +75,7 @@ func (g *generator) run(ctx context.Context, conns int, d time.Duration) (window
 		if err != nil {
 			return window{}, err
 		}
-		defer c.conn.Close()
+		defer func() { _ = c.conn.Close() }()
 		clients[i] = c
 	}
 	start := time.Now()

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"text/tabwriter"
 	"time"
 )
@@ -75,7 +76,7 @@ func (r results) intakeRows() []row {
 	for _, i := range r.Intake {
 		ours, theirs := middle(i.Drydock), middle(i.Pgbench)
 		rows = append(rows, row{
-			what:    fmt.Sprintf("Webhook intake, %d connections", i.Connections),
+			what:    "Webhook intake, connections: " + strconv.Itoa(i.Connections),
 			drydock: ours.String(),
 			limit:   "pgbench: " + theirs.String(),
 			ratio:   fmt.Sprintf("%.2f", ours.Rate/theirs.Rate),
