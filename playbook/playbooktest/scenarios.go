@@ -173,10 +173,13 @@ func repairs() []Scenario {
 			Ends:  []End{repaired}, Did: drained,
 		},
 		{
-			Name:  "node full, and the daemon pod starts slowly in the freed place",
+			Name:  "node full, and the daemon pod comes slowly into the freed place",
 			Setup: func(w *World) { full(w, "worker-1") },
-			Later: func(w *World) { w.Carrier(defaultCarrier).Delays.Start = 8 * time.Second },
-			Ends:  []End{repaired}, Did: drained,
+			Later: func(w *World) {
+				c := w.Carrier(defaultCarrier)
+				c.Delays.React, c.Delays.Start = 7*time.Second, 8*time.Second
+			},
+			Ends: []End{repaired}, Did: drained,
 		},
 		{
 			Name:   "node full, drained and reapplied as the runbook's letter says",

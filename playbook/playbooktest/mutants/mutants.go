@@ -35,7 +35,7 @@ func (e Edit) Apply(source string) (string, error) {
 // Names of the scenarios that notice.
 const (
 	drained          = "node full, drained"
-	slowStart        = "node full, and the daemon pod starts slowly in the freed place"
+	slowStart        = "node full, and the daemon pod comes slowly into the freed place"
 	reapplied        = "uncovered, reapplied"
 	slowQueue        = "absent, and the CI's queue is slow"
 	stateful         = "the full node is full of a StatefulSet's pods"
@@ -105,7 +105,7 @@ func All() []Mutant {
 		{
 			Name:      "an eviction without the pod's uid",
 			Why:       "a StatefulSet's pod comes back under its name: the second eviction hits another pod (I5)",
-			Edits:     []Edit{{"drain.go", "Pod: victim.Name, UID: victim.UID, Owner: victim.Owner}", "Pod: victim.Name, Owner: victim.Owner}"}},
+			Edits:     []Edit{{"drain.go", "Pod: c.Name, UID: c.UID, Owner: c.Owner}", "Pod: c.Name, Owner: c.Owner}"}},
 			Scenarios: []string{stateful},
 		},
 		{

@@ -1,0 +1,5 @@
+//go:build race
+
+package playbooktest
+
+const raced = true
