@@ -52,7 +52,8 @@ func (s *Server) pages() {
 	var err error
 	p.templates, err = web.Pages(template.FuncMap{
 		"rfc3339": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"clock":   func(t time.Time) string { return t.UTC().Format("2 Jan 15:04:05") + " UTC" },
+		"date":    func(t time.Time) string { return t.UTC().Format("2 Jan 15:04:05") + " UTC" },
+		"clock":   func(t time.Time) string { return t.UTC().Format("15:04:05") },
 	})
 	if err != nil { // a mistake in an embedded template: no page works, all else does
 		s.log.Error("dashboard is off", "error", err)
@@ -151,9 +152,11 @@ type runView struct {
 	ID, Carrier, Namespace, DaemonSet string
 	State                             stateView
 	Finding, Why, Mode, Trigger, From string
-	Confirmed, Ended                  bool
-	Began, EndedAt, Deadline          time.Time
-	Ago, Took                         string
+	// Wrong is what was found to be the matter, which is more telling than how it stands now.
+	Wrong                    string
+	Confirmed, Ended         bool
+	Began, EndedAt, Deadline time.Time
+	Ago, Took                string
 }
 
 func newRunView(r playbook.Run, now time.Time) runView {
@@ -163,12 +166,24 @@ func newRunView(r playbook.Run, now time.Time) runView {
 		From: r.RetriggeredFrom, Ended: r.State.Ended(), Began: r.StartedAt, EndedAt: r.FinishedAt, Deadline: r.Deadline,
 		Ago: span(now.Sub(r.StartedAt)) + " ago",
 	}
-	end := now
-	if !r.FinishedAt.IsZero() {
-		end = r.FinishedAt
+	v.Took = span(endOf(r, now).Sub(r.StartedAt))
+	for i, f := range r.Memory.Found {
+		if i > 0 {
+			v.Wrong += ", then "
+		}
+		v.Wrong += string(f.Finding)
 	}
-	v.Took = span(end.Sub(r.StartedAt))
+	if v.Wrong == "" {
+		v.Wrong = v.Finding
+	}
 	return v
+}
+
+func endOf(r playbook.Run, now time.Time) time.Time {
+	if r.FinishedAt.IsZero() {
+		return now
+	}
+	return r.FinishedAt
 }
 
 // span writes a duration in its two largest units.
@@ -269,7 +284,7 @@ func (p *pages) run(c *gin.Context, base page) error {
 		Run                runView
 		Summary, NodesLine string
 		Incidents          []incidentView
-		Nodes              []playbook.Verdict
+		Nodes, OtherNodes  []playbook.Verdict
 		Intents            []intentView
 		Ticks              []tickView
 		Notes              []noteView
@@ -298,45 +313,40 @@ func (p *pages) run(c *gin.Context, base page) error {
 	if n := len(r.Ticks); n > 0 {
 		d := r.Ticks[n-1].Diagnosis
 		data.Questions = d.Questions
-		data.Nodes, data.NodesLine = nodesToShow(d)
+		data.Nodes, data.OtherNodes = splitNodes(d.Verdicts)
+		data.NodesLine = fmt.Sprintf("%d of %d expected nodes have a ready pod.", d.Expected-d.Missing, d.Expected)
 	}
 	p.render(c, http.StatusOK, "run", data)
 	return nil
 }
 
-// nodesToShow lists the nodes that have something the matter; a large carrier's covered ones are only counted.
-func nodesToShow(d playbook.Diagnosis) ([]playbook.Verdict, string) {
-	var show []playbook.Verdict
-	covered := 0
-	for _, v := range d.Verdicts {
-		if v.Verdict == playbook.VerdictCovered {
-			covered++
-			continue
+// splitNodes puts first the nodes with something the matter.
+func splitNodes(all []playbook.Verdict) (troubled, others []playbook.Verdict) {
+	for _, v := range all {
+		if v.Verdict == playbook.VerdictCovered || v.Verdict == playbook.VerdictExcluded {
+			others = append(others, v)
+		} else {
+			troubled = append(troubled, v)
 		}
-		show = append(show, v)
 	}
-	const few = 20
-	if len(d.Verdicts) <= few {
-		show = d.Verdicts
-	}
-	return show, fmt.Sprintf("%d of %d expected nodes have a ready pod.", d.Expected-d.Missing, d.Expected)
+	return troubled, others
 }
 
 // summary says in one sentence how the run stands.
 func summary(r playbook.Run, now time.Time) string {
 	what := r.Target.DaemonSet + " on " + r.Target.Carrier
-	end := now
-	if !r.FinishedAt.IsZero() {
-		end = r.FinishedAt
-	}
-	took := span(end.Sub(r.StartedAt))
+	took, done := span(endOf(r, now).Sub(r.StartedAt)), deeds(r)
 	switch r.Outcome {
 	case playbook.OutcomeResolved:
-		return fmt.Sprintf("Drydock repaired %s in %s and resolved the incident.", what, took)
+		if done == "" {
+			return fmt.Sprintf("Drydock found %s healthy again without changing anything, watched it, and resolved the incident after %s.", what, took)
+		}
+		return fmt.Sprintf("Drydock repaired %s in %s and resolved the incident: it %s.", what, took, done)
 	case playbook.OutcomeEscalated:
-		return fmt.Sprintf("Drydock could not repair %s and handed the incident over after %s. A person must look.", what, took)
+		return fmt.Sprintf("Drydock could not repair %s and handed the incident over after %s: it %s. A person must look.", what, took,
+			cmp.Or(done, "changed nothing"))
 	case playbook.OutcomeStoodDown:
-		return fmt.Sprintf("Drydock stood down from %s after %s; it did not end the incident.", what, took)
+		return fmt.Sprintf("Drydock stood down from %s after %s: it %s, and did not end the incident.", what, took, cmp.Or(done, "changed nothing"))
 	}
 	verb := map[playbook.State]string{
 		playbook.Queued: "is about to look at", playbook.Triage: "is finding out what is wrong with", playbook.WaitingForDisk: "waits for disk space, for",
@@ -345,6 +355,39 @@ func summary(r playbook.Run, now time.Time) string {
 		playbook.AwaitingApproval: "waits for a person's approval, for", playbook.Unwinding: "is putting back what it changed, for",
 	}[r.State]
 	return fmt.Sprintf("Drydock %s %s, for %s now.", cmp.Or(verb, "works on"), what, took)
+}
+
+// deeds counts what the run changed on the carrier, in words; empty for nothing.
+func deeds(r playbook.Run) string {
+	count := map[playbook.Kind]int{}
+	for _, i := range r.Intents {
+		if i.Result == playbook.Happened {
+			count[i.Action.Kind()]++
+		}
+	}
+	var done []string
+	for _, d := range []struct {
+		kind      playbook.Kind
+		one, many string
+	}{
+		{playbook.KindPromote, "promoted the deployed build again", "promoted the deployed build %d times"},
+		{playbook.KindNudge, "nudged the controller", "nudged the controller %d times"},
+		{playbook.KindRestart, "restarted the controller-manager", "restarted the controller-manager %d times"},
+		{playbook.KindCordon, "cordoned a node", "cordoned %d nodes"},
+		{playbook.KindEvict, "moved one pod away", "moved %d pods away"},
+		{playbook.KindOrphanDelete, "deleted the DaemonSet without its pods", "deleted the DaemonSet without its pods %d times"},
+		{playbook.KindCreate, "created it again", "created it again %d times"},
+		{playbook.KindUncordon, "uncordoned it", "uncordoned %d nodes"},
+	} {
+		switch n := count[d.kind]; n {
+		case 0:
+		case 1:
+			done = append(done, d.one)
+		default:
+			done = append(done, fmt.Sprintf(d.many, n))
+		}
+	}
+	return strings.Join(done, ", ")
 }
 
 type loginPage struct {

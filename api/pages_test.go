@@ -104,7 +104,7 @@ func TestPages(t *testing.T) {
 		t.Fatalf("%d %s", page.Code, page.Body)
 	}
 	for _, want := range []string{
-		"Drydock repaired node-exporter on prod-dal10-carrier3 in 4 min 10 s and resolved the incident.", "31 of 31 pods", "kubx-masters/master-1",
+		"Drydock repaired node-exporter on prod-dal10-carrier3 in 4 min 10 s and resolved the incident: it cordoned a node.", "31 of 31 pods", "kubx-masters/master-1",
 		"takes back 2", "Drydock is on it &lt;b&gt;", "&lt;script&gt;", "39 of 40 expected nodes have a ready pod.", "a disruption budget",
 	} {
 		if !strings.Contains(page.Body.String(), want) {

@@ -13,8 +13,11 @@ async function refresh() {
     if (!answer.ok) throw new Error(answer.statusText);
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
     const main = document.querySelector("main");
-    if (fresh && fresh.innerHTML !== main.innerHTML && !main.contains(document.activeElement)) {
-      main.replaceChildren(...fresh.childNodes);
+    if (fresh && !main.contains(document.activeElement)) {
+      // What the reader unfolded stays unfolded.
+      const open = [...main.querySelectorAll("details")].map((d) => d.open);
+      fresh.querySelectorAll("details").forEach((d, i) => { d.open = open[i] || false; });
+      if (fresh.innerHTML !== main.innerHTML) main.replaceChildren(...fresh.childNodes);
     }
     live.textContent = "live";
     live.className = "live";
