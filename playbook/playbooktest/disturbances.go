@@ -149,7 +149,7 @@ func disturbances() []Scenario {
 				c := uncovered(w)
 				// Wide enough that only waiting for the quiet after a new pod keeps it alive.
 				c.OrphanRace = 8 * time.Second
-				w.Clock.After(5*time.Minute+14*time.Second, func() { c.HumanEvict(podOn(c, defaultDaemon, "worker-2")) })
+				w.Clock.After(5*time.Minute+12*time.Second, func() { c.HumanEvict(podOn(c, defaultDaemon, "worker-2")) })
 			},
 			Ends: []End{repaired}, Did: reapplied,
 		},

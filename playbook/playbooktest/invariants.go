@@ -81,7 +81,7 @@ func (w *World) inspect() {
 }
 
 // inspectExists is I1: a DaemonSet that existed when its run began is never gone for more than 60 s after a crash, unless a
-// person deleted it. A second crash, or an outage of the API server, gives Drydock its 60 s again.
+// person deleted it. A second crash, or an API server that does not answer or refuses, gives Drydock its 60 s again.
 func (w *World) inspectExists(t playbook.Target) {
 	c := w.carriers[t.Carrier]
 	if s := c.Set(t.Namespace, t.DaemonSet); (s != nil && s.deletedAt == nil) || c.removed[t.Namespace+"/"+t.DaemonSet] {
@@ -91,7 +91,7 @@ func (w *World) inspectExists(t playbook.Target) {
 	if w.goneSince[t].IsZero() {
 		w.goneSince[t] = w.Clock.Now()
 	}
-	if c.Unreachable != "" {
+	if c.Unreachable != "" || c.NoCreate != "" {
 		w.lastOutage = w.Clock.Now()
 	}
 	since := w.goneSince[t]
@@ -100,7 +100,7 @@ func (w *World) inspectExists(t playbook.Target) {
 			since = excuse
 		}
 	}
-	if w.Clock.Now().Sub(since) > time.Minute && c.NoCreate == "" {
+	if w.Clock.Now().Sub(since) > time.Minute {
 		w.violate("I1: DaemonSet %s has been gone for more than 60 s", t)
 	}
 }
@@ -373,14 +373,27 @@ func (w *World) inspectEnd() {
 // lateAllowance is how far a crash may push an end beyond the deadline: the takeover, and the last calls.
 const lateAllowance = 2 * time.Minute
 
+// handedOver reports whether every incident of a run was escalated before its deadline. Such a run may go on for as long as
+// an undo is blocked.
+func (w *World) handedOver(r playbook.Run) bool {
+	for _, in := range r.Incidents {
+		if !slices.ContainsFunc(w.Pager.Writes, func(o RemoteWrite) bool {
+			return o.Incident == in.ID && o.Run == r.ID && o.Action.Kind() == playbook.KindEscalate && o.At.Sub(r.Deadline) <= lateAllowance
+		}) {
+			return false
+		}
+	}
+	return true
+}
+
 // inspectEnded is I8 for one run.
 func (w *World) inspectEnded(r playbook.Run) {
 	if !r.State.Ended() {
 		w.violate("I8: run %s has not ended: it is %s", r.ID, r.State)
 		return
 	}
-	if late := r.FinishedAt.Sub(r.Deadline); late > lateAllowance {
-		w.violate("I8: run %s ended %s after its deadline", r.ID, late)
+	if late := r.FinishedAt.Sub(r.Deadline); late > lateAllowance && !w.handedOver(r) {
+		w.violate("I8: run %s ended %s after its deadline, and was not handed over before", r.ID, late)
 	}
 	if len(r.Owed()) > 0 || len(r.OpenIntents()) > 0 {
 		w.violate("run %s ended and still owes %d undos and %d calls", r.ID, len(r.Owed()), len(r.OpenIntents()))

@@ -229,11 +229,13 @@ func (p *Pager) Recover(_ context.Context, i playbook.Intent, run string) (playb
 	return playbook.Settlement{Result: playbook.NotHappened}, nil
 }
 
-// text joins everything that the notes of an incident say.
-func (in *Incident) text() string {
-	parts := make([]string, len(in.Notes))
-	for i, n := range in.Notes {
-		parts[i] = n.Text
+// said joins every text that Drydock wrote on an incident, those that a later edit replaced included.
+func (p *Pager) said(incident string) string {
+	var texts []string
+	for _, w := range p.Writes {
+		if a, ok := w.Action.(playbook.Annotate); ok && w.Incident == incident {
+			texts = append(texts, a.Text)
+		}
 	}
-	return strings.Join(parts, "\n")
+	return strings.Join(texts, "\n")
 }

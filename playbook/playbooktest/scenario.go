@@ -97,8 +97,8 @@ func (n *Night) checkEnds(alerts []playbook.Target, failed bool) {
 			if !failed && want.Finding != "" && r.Finding != want.Finding {
 				n.problem("run %s ended with the finding %s, want %s", id, r.Finding, want.Finding)
 			}
-			if !failed && !strings.Contains(in.text(), want.Says) {
-				n.problem("the notes of %s do not say %q but:\n%s", in.ID, want.Says, in.text())
+			if !failed && !strings.Contains(n.World.Pager.said(in.ID), want.Says) {
+				n.problem("the notes of %s do not say %q but:\n%s", in.ID, want.Says, n.World.Pager.said(in.ID))
 			}
 		case failed && slices.Contains(n.Scenario.Or, r.Outcome):
 		default:

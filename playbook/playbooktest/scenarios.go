@@ -2,6 +2,7 @@ package playbooktest
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/drydock/drydock/playbook"
@@ -105,7 +106,7 @@ func handedOver(f playbook.Finding, says string) []End {
 
 // Scenarios are the nights of the runbook, and those on which people or remotes get in the way.
 func Scenarios() []Scenario {
-	return append(repairs(), disturbances()...)
+	return slices.Concat(repairs(), disturbances(), outages())
 }
 
 // repairs are the findings of the runbook, one by one.
