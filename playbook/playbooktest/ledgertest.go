@@ -83,13 +83,13 @@ func (f *ledgerFixture) wantError(err, want error, what string) {
 	}
 }
 
-func (f *ledgerFixture) wantRefused(err error, what string) *playbook.RefusedError {
+func (f *ledgerFixture) wantRefused(err error, what string) playbook.RefusedError {
 	f.Helper()
 	var refused *playbook.RefusedError
 	if !errors.As(err, &refused) {
 		f.Fatalf("%s: got error %v, want a refusal", what, err)
 	}
-	return refused
+	return *refused
 }
 
 func (f *ledgerFixture) same(got, want any, what string) {

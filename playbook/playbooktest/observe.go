@@ -47,7 +47,7 @@ func (c *Carrier) observeWanted(w playbook.Want, look playbook.Look, s *DaemonSe
 		fill(c, &o.Adoption, "adoption", func() playbook.Adoption { return c.readAdoption(s, w.UIDs) })
 	case playbook.WantEvidence:
 		fill(c, &o.Evidence, "evidence", func() []playbook.Evidence { return c.readEvidence(look.Target) })
-	case playbook.WantPromotion: // the promoter's
+	case playbook.WantPromotion, playbook.WantDiskIncidents: // other remotes'
 	}
 }
 
