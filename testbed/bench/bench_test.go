@@ -104,6 +104,19 @@ func TestPgbenchLog(t *testing.T) {
 	}
 }
 
+func TestParseCPU(t *testing.T) {
+	t.Parallel()
+	got, ok := parseCPU([]byte("4242 (post gres) (1)) S 77 1 1 0 -1 4194560 9 9 9 9 10 20 30 40 20 0 1 0 5172 393"))
+	if want := (processCPU{77, 300 * time.Millisecond, 700 * time.Millisecond}); !ok || got != want {
+		t.Errorf("got %+v, %v, want %+v", got, ok, want)
+	}
+	for _, text := range []string{"", "1 (x) S 1", "1 (x) S a 1 1 0 -1 1 9 9 9 9 10 20 30 40 20"} {
+		if got, ok := parseCPU([]byte(text)); ok {
+			t.Errorf("%q was read as %+v", text, got)
+		}
+	}
+}
+
 func TestQuantile(t *testing.T) {
 	t.Parallel()
 	values := []int64{5, 1, 4, 2, 3}

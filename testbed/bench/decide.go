@@ -4,55 +4,80 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"testing"
+	"runtime"
 	"time"
 
 	"github.com/drydock/drydock/playbook"
 )
 
-// decideResult is one decision at one size. Times are nanoseconds.
+// decideResult is one decision at one size.
 type decideResult struct {
-	Nodes       int     `json:"nodes"`
-	Nanoseconds []int64 `json:"ns"`      // each round's
-	Bare        []int64 `json:"bare_ns"` // of the bare pass, each round's
-	Allocations int64   `json:"allocs"`  // per decision
-	Bytes       int64   `json:"bytes"`   // allocated per decision
-	Median      int64   `json:"median_ns"`
-	MedianBare  int64   `json:"median_bare_ns"`
+	Nodes       int    `json:"nodes"`
+	Decide      timing `json:"decide"`
+	Bare        timing `json:"bare_pass"`
+	Allocations int    `json:"allocations"` // per decision
+	Bytes       int    `json:"bytes"`       // allocated per decision
 }
+
+// timing is of many calls, each timed alone: on a busy machine most calls are not interrupted, so the median is little
+// changed where a mean would tell how busy it was.
+type timing struct {
+	Calls int           `json:"calls"`
+	P50   time.Duration `json:"p50_ns"`
+	P99   time.Duration `json:"p99_ns"`
+}
+
+// callsFor is how long one side is called per round.
+const callsFor = 300 * time.Millisecond
 
 // measureDecide decides on a carrier with one full node, in turns with the bare pass.
 func measureDecide(ctx context.Context, rounds int, log *slog.Logger) ([]decideResult, error) {
-	results := []decideResult{{Nodes: 500}, {Nodes: 5000}}
-	for round := range rounds {
-		for i := range results {
+	var results []decideResult
+	for _, n := range []int{500, 5000} {
+		log.Info("deciding", "nodes", n)
+		o, p, run := oneFull(n)
+		if d := playbook.Decide(p, run, o); d.Diagnosis.Finding != playbook.FindingNodeFull || len(d.Diagnosis.Verdicts) != n {
+			return nil, fmt.Errorf("decide on %d nodes, one of them full: finding %s with %d verdicts", n, d.Diagnosis.Finding, len(d.Diagnosis.Verdicts))
+		}
+		nodes, _ := o.Nodes.Get()
+		var decided, bare []time.Duration
+		var before, after runtime.MemStats
+		var mallocs, bytes uint64
+		for range rounds {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			r := &results[i]
-			log.Info("deciding", "nodes", r.Nodes, "round", round+1, "of", rounds)
-			o, p, run := oneFull(r.Nodes)
-			if d := playbook.Decide(p, run, o); d.Diagnosis.Finding != playbook.FindingNodeFull || len(d.Diagnosis.Verdicts) != r.Nodes {
-				return nil, fmt.Errorf("decide on %d nodes, one of them full: finding %s with %d verdicts",
-					r.Nodes, d.Diagnosis.Finding, len(d.Diagnosis.Verdicts))
-			}
-			decided := testing.Benchmark(func(b *testing.B) {
-				for b.Loop() {
-					playbook.Decide(p, run, o)
-				}
-			})
-			nodes, _ := o.Nodes.Get()
-			bare := testing.Benchmark(func(b *testing.B) {
-				for b.Loop() {
-					readEveryField(nodes)
-				}
-			})
-			r.Nanoseconds, r.Bare = append(r.Nanoseconds, decided.NsPerOp()), append(r.Bare, bare.NsPerOp())
-			r.Allocations, r.Bytes = decided.AllocsPerOp(), decided.AllocedBytesPerOp()
-			r.Median, r.MedianBare = median(r.Nanoseconds), median(r.Bare)
+			runtime.ReadMemStats(&before)
+			decided = append(decided, timeCalls(func() int { return len(playbook.Decide(p, run, o).Diagnosis.Verdicts) })...)
+			runtime.ReadMemStats(&after)
+			mallocs, bytes = mallocs+after.Mallocs-before.Mallocs, bytes+after.TotalAlloc-before.TotalAlloc
+			bare = append(bare, timeCalls(func() int { return readEveryField(nodes) })...)
 		}
+		results = append(results, decideResult{Nodes: n, Decide: timingOf(decided), Bare: timingOf(bare),
+			Allocations: int(mallocs) / len(decided), Bytes: int(bytes) / len(decided)})
 	}
 	return results, nil
+}
+
+// sink keeps the compiler from leaving out calls whose result nobody reads.
+var sink int
+
+func timeCalls(call func() int) []time.Duration {
+	all := make([]time.Duration, 0, 1<<20) // room for all: growing would count as the call's memory
+	for end := time.Now().Add(callsFor); len(all) < cap(all); {
+		began := time.Now()
+		sink += call()
+		now := time.Now()
+		all = append(all, now.Sub(began))
+		if now.After(end) {
+			break
+		}
+	}
+	return all
+}
+
+func timingOf(calls []time.Duration) timing {
+	return timing{Calls: len(calls), P50: quantile(calls, 0.5), P99: quantile(calls, 0.99)}
 }
 
 // readEveryField is the least that any diagnosis must do: it reads each field that a verdict may depend on, once, and

@@ -72,9 +72,9 @@ func measureIntake(ctx context.Context, bin privatepg.Binaries, o options, log *
 	}
 	defer func() { err = errors.Join(err, stop()) }()
 	b := &both{
-		drydock: generator{address: address, secret: []byte(webhookSecret)},
-		pgbench: pgbench{path: filepath.Join(bin.Dir, "pgbench"), dsn: server.DSN(), dir: dir, payload: body(0)},
-		log:     log,
+		drydock:    generator{address: address, secret: []byte(webhookSecret)},
+		pgbench:    pgbench{path: filepath.Join(bin.Dir, "pgbench"), dsn: server.DSN(), dir: dir, payload: body(0)},
+		postmaster: server.PID(), log: log,
 	}
 	results, err := b.run(ctx, o)
 	if err != nil {
@@ -89,6 +89,7 @@ type both struct {
 	drydock                  generator
 	pgbench                  pgbench
 	fromDrydock, fromPgbench int
+	postmaster               int // the server's process id
 	log                      *slog.Logger
 }
 
@@ -102,15 +103,20 @@ func (b *both) run(ctx context.Context, o options) ([]intakeResult, error) {
 				seconds = 1 // connections, plans and caches warm up
 			}
 			b.log.Info("taking webhooks", "connections", conns, "round", round, "of", o.rounds)
+			before := cpuSpent(b.postmaster)
 			ours, err := b.drydock.run(ctx, conns, time.Duration(seconds)*time.Second)
 			if err != nil {
 				return nil, err
 			}
+			between := cpuSpent(b.postmaster)
 			b.log.Info("running pgbench", "clients", conns, "round", round, "of", o.rounds)
 			theirs, err := b.pgbench.run(ctx, conns, seconds)
 			if err != nil {
 				return nil, err
 			}
+			after := cpuSpent(b.postmaster)
+			ours.CPU = (between - before) / time.Duration(ours.Done)
+			theirs.CPU = (after - between) / time.Duration(theirs.Done)
 			b.fromDrydock, b.fromPgbench = b.fromDrydock+ours.Done, b.fromPgbench+theirs.Done
 			if round > 0 {
 				r.Drydock, r.Pgbench = append(r.Drydock, ours), append(r.Pgbench, theirs)

@@ -54,6 +54,8 @@ type window struct {
 	Rate float64       `json:"per_second"`
 	P50  time.Duration `json:"p50_ns"`
 	P99  time.Duration `json:"p99_ns"`
+	// CPU is the processor time of everything that took part, divided by Done; 0 where the system does not tell.
+	CPU time.Duration `json:"cpu_ns"`
 }
 
 // generator sends signed webhooks over plain connections. It shares the machine's processors with what it measures, so it

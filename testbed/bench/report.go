@@ -38,9 +38,11 @@ func (r results) print(w io.Writer) error {
 		return fmt.Errorf("print the table: %w", err)
 	}
 	_, err = fmt.Fprint(w, `
-Ratios are Drydock / limit. Of Decide: times, less is better, and 1.00 per node is linear. Of the intake: rates, more is
-better. Drydock verifies, parses, logs and answers over HTTP, with the load generator beside it on the same processors, and
-writes one row more (the run's incident) than pgbench, which writes event, run and job in one statement.
+Ratios are Drydock / limit. Decide and its bare pass, which reads the same fields of the same nodes and pods once: times,
+less is better, and 1.00 per node is linear. Intake: rates, more is better. Processor time: of client, Drydock and Postgres
+together, per webhook or transaction; less is better, and a busy machine changes it least. Drydock verifies, parses, logs
+and answers over HTTP, and writes one row more (the run's incident) than pgbench, which writes event, run and job in one
+statement.
 `)
 	if err != nil {
 		return fmt.Errorf("print the table: %w", err)
@@ -53,50 +55,66 @@ func (r results) decideRows() []row {
 	for _, d := range r.Decide {
 		rows = append(rows, row{
 			what:    fmt.Sprintf("Decide, %d nodes, one full", d.Nodes),
-			drydock: fmt.Sprintf("%s, %d allocations, %d kB", short(time.Duration(d.Median)), d.Allocations, d.Bytes/1000),
-			limit:   fmt.Sprintf("bare pass over its nodes and pods: %s", short(time.Duration(d.MedianBare))),
-			ratio:   fmt.Sprintf("%.1f", float64(d.Median)/float64(d.MedianBare)),
+			drydock: fmt.Sprintf("%v, %d allocations, %d kB", d.Decide, d.Allocations, d.Bytes/1000),
+			limit:   fmt.Sprintf("bare pass: %v", d.Bare),
+			ratio:   ratio(d.Decide.P50, d.Bare.P50),
 		})
 	}
 	if len(r.Decide) < 2 {
 		return rows
 	}
 	small, large := r.Decide[0], r.Decide[len(r.Decide)-1]
-	perNode := func(d decideResult) float64 { return float64(d.Median) / float64(d.Nodes) }
+	perNode := func(d decideResult) float64 { return float64(d.Decide.P50) / float64(d.Nodes) }
 	return append(rows, row{
 		what:    fmt.Sprintf("Decide, per node, %d nodes", large.Nodes),
 		drydock: fmt.Sprintf("%.0f ns", perNode(large)),
-		limit:   fmt.Sprintf("per node at %d nodes: %.0f ns", small.Nodes, perNode(small)),
-		ratio:   fmt.Sprintf("%.2f", perNode(large)/perNode(small)),
+		limit:   fmt.Sprintf("at %d nodes: %.0f ns", small.Nodes, perNode(small)),
+		ratio:   ratio(perNode(large), perNode(small)),
 	})
 }
 
 func (r results) intakeRows() []row {
-	var rows []row
+	var rates, costs []row
 	for _, i := range r.Intake {
 		ours, theirs := middle(i.Drydock), middle(i.Pgbench)
-		rows = append(rows, row{
-			what:    "Webhook intake, connections: " + strconv.Itoa(i.Connections),
+		connections := ", connections: " + strconv.Itoa(i.Connections)
+		rates = append(rates, row{
+			what:    "Webhook intake" + connections,
 			drydock: ours.String(),
 			limit:   "pgbench: " + theirs.String(),
-			ratio:   fmt.Sprintf("%.2f", ours.Rate/theirs.Rate),
+			ratio:   ratio(ours.Rate, theirs.Rate),
 		})
+		if ours.CPU > 0 && theirs.CPU > 0 {
+			costs = append(costs, row{
+				what:    "Processor time each" + connections,
+				drydock: short(ours.CPU),
+				limit:   "pgbench: " + short(theirs.CPU),
+				ratio:   ratio(ours.CPU, theirs.CPU),
+			})
+		}
 	}
-	return rows
+	return append(rates, costs...)
+}
+
+func ratio[T float64 | time.Duration](drydock, limit T) string {
+	return fmt.Sprintf("%.2f", float64(drydock)/float64(limit))
 }
 
 // middle takes the median of each figure.
 func middle(windows []window) window {
 	var rates []float64
-	var p50s, p99s []time.Duration
+	var p50s, p99s, cpus []time.Duration
 	m := window{}
 	for _, w := range windows {
 		rates, p50s, p99s = append(rates, w.Rate), append(p50s, w.P50), append(p99s, w.P99)
+		cpus = append(cpus, w.CPU)
 		m.Done += w.Done
 	}
-	m.Rate, m.P50, m.P99 = median(rates), median(p50s), median(p99s)
+	m.Rate, m.P50, m.P99, m.CPU = median(rates), median(p50s), median(p99s), median(cpus)
 	return m
 }
+
+func (t timing) String() string { return fmt.Sprintf("p50 %s, p99 %s", short(t.P50), short(t.P99)) }
 
 func (w window) String() string {
 	return fmt.Sprintf("%6.0f/s, p50 %s, p99 %s", w.Rate, short(w.P50), short(w.P99))
