@@ -377,7 +377,7 @@ func deeds(r playbook.Run) string {
 		{playbook.KindEvict, "moved one pod away", "moved %d pods away"},
 		{playbook.KindOrphanDelete, "deleted the DaemonSet without its pods", "deleted the DaemonSet without its pods %d times"},
 		{playbook.KindCreate, "created it again", "created it again %d times"},
-		{playbook.KindUncordon, "uncordoned it", "uncordoned %d nodes"},
+		{playbook.KindUncordon, "uncordoned the node", "uncordoned %d nodes"},
 	} {
 		switch n := count[d.kind]; n {
 		case 0:

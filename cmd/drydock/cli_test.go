@@ -86,6 +86,10 @@ func TestCommands(t *testing.T) {
 			args: []string{"migrate", "status", "--config", secret}, env: map[string]string{"DATABASE_URL": "postgres://drydock:hunter2@127.0.0.1:1/drydock"}, code: 3,
 			stderr: []string{"127.0.0.1:1"},
 		},
+		"migrate, odd url": {
+			args: []string{"migrate", "status", "--config", secret}, env: map[string]string{"DATABASE_URL": "postgres:/u:hunter2%%@h/d"}, code: 2,
+			stderr: []string{"database_url (environment variable DATABASE_URL) is not a Postgres address"},
+		},
 		"diagnose, unknown carrier":   {args: []string{"diagnose", "c9", "node-exporter", "--config", good}, code: 2, stderr: []string{"carrier c9 is not configured: there are c1"}},
 		"diagnose, no carriers":       {args: []string{"diagnose", "c9", "node-exporter"}, code: 2, stderr: []string{"no carriers are configured"}},
 		"diagnose, unknown namespace": {args: []string{"diagnose", "c1", "my-agent", "--config", good}, code: 2, stderr: []string{"name it with -n"}},

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/drydock/drydock/store/privatepg"
 )
 
@@ -33,6 +35,10 @@ func openDatabase(ctx context.Context, cfg *Config, s *secrets, log *slog.Logger
 		url := s.get("database_url", cfg.DatabaseURL)
 		if err := s.err(); err != nil {
 			return nil, missingSecrets(err)
+		}
+		if _, err := pgconn.ParseConfig(url); err != nil {
+			// Its error would show the text, and the password in it.
+			return nil, usagef("database_url (%s) is not a Postgres address: write it like postgres://user:password@host/database", cfg.DatabaseURL)
 		}
 		return &database{url: url}, nil
 	}

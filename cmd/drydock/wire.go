@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -92,7 +93,7 @@ func wire(ctx context.Context, cfg *Config, s *resolved, db *database, log *slog
 	w := &wiring{close: st.Close, work: func(ctx context.Context) { <-ctx.Done() }}
 	parts := []api.Part{{Name: "database", Check: st.Ping}}
 	if cfg.Role != roleIngest {
-		works := &worker{store: st, engine: engine, find: find, cfg: cfg, log: log}
+		works := &worker{store: st, engine: engine, find: find, cfg: cfg, alert: alert, log: log}
 		w.work = works.run
 		parts = append(parts, api.Part{Name: "worker", Check: works.check})
 	}
@@ -146,6 +147,7 @@ type worker struct {
 	engine *playbook.Engine
 	find   *lookup
 	cfg    *Config
+	alert  *selfAlert
 	log    *slog.Logger
 
 	working atomic.Bool
@@ -194,6 +196,7 @@ const overdue = 30 * time.Second
 
 // tidy is the janitor: it ticks runs whose jobs were lost and ended runs that still owe an undo, by the same Advance.
 func (w *worker) tidy(ctx context.Context) {
+	blocked := false
 	every(ctx, tidyEvery, func() {
 		late, err := w.store.OverdueRuns(ctx, overdue)
 		if err != nil {
@@ -208,7 +211,29 @@ func (w *worker) tidy(ctx context.Context) {
 				w.log.WarnContext(ctx, "janitor could not tick a run yet", "run", run, "error", err)
 			}
 		}
+		blocked = w.pageForBlockedUndo(ctx, blocked)
 	})
+}
+
+// longestUndo is how long a cordon may live (design.md); an undo that is owed for longer is blocked.
+const longestUndo = 45 * time.Minute
+
+// pageForBlockedUndo tells people about an undo that stays blocked, and when it is done after all. It returns whether one is.
+func (w *worker) pageForBlockedUndo(ctx context.Context, before bool) bool {
+	const key = "drydock-undo-blocked"
+	stats, err := w.store.Stats(ctx)
+	if err != nil {
+		return before // the database's trouble is told by /readyz
+	}
+	blocked := stats.OldestOwed > longestUndo
+	switch {
+	case blocked && !before:
+		w.alert.page(ctx, key, fmt.Sprintf("Drydock has owed an undo for %s: a node may still be cordoned, or a DaemonSet deleted. "+
+			"See the runs in state unwinding", stats.OldestOwed.Round(time.Minute)))
+	case !blocked && before:
+		w.alert.over(ctx, key)
+	}
+	return blocked
 }
 
 // reconcile looks for open incidents that no webhook told of. A young one is left alone: its webhook is on its way.
