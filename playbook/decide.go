@@ -225,8 +225,39 @@ func (s *situation) decision(e edge, to State) Decision {
 		}
 	}
 	d.Release = (to == Verifying || to.Ended()) && len(s.r.Owed()) == 0 && !s.changing() && !promisesChange(s.promises)
+	d.Withdraw = s.withdrawals(to)
 	s.unblind(&d)
 	return d
+}
+
+// withdrawals are the open resolves and escalations that must not be sent any more.
+func (s *situation) withdrawals(to State) []int {
+	var seqs []int
+	for _, i := range s.r.OpenIntents() {
+		_, acted := s.actOn(s.incidentOf(i))
+		switch i.Action.Kind() {
+		case KindResolve:
+			if acted || to != Verifying || s.d.Finding != FindingHealthy {
+				seqs = append(seqs, i.Seq)
+			}
+		case KindEscalate:
+			if acted {
+				seqs = append(seqs, i.Seq)
+			}
+		default:
+		}
+	}
+	return seqs
+}
+
+// incidentOf is the run's incident that an intent towards PagerDuty is about.
+func (s *situation) incidentOf(i Intent) RunIncident {
+	for _, in := range s.r.Incidents {
+		if in.ID == i.Action.Target().Name {
+			return in
+		}
+	}
+	return RunIncident{ID: i.Action.Target().Name}
 }
 
 // unblind shows a missing reading as the finding: unknown is the finding when what the decision needs was not read, be it

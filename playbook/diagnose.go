@@ -191,8 +191,12 @@ func (d *examination) verdictOfScheduled(pod *Pod, v verdictOf) Verdict {
 	case pod.Restarts > 0:
 		return v(VerdictMalfunctioning, "pod %s is not ready after %s%s", pod.Name, count(pod.Restarts, "restart"), lastExit(pod))
 	}
-	if age := d.o.At.Sub(pod.CreatedAt); age < startGrace {
-		return v(VerdictRollingOut, "pod %s is starting, %s old", pod.Name, short(age))
+	since := pod.CreatedAt
+	if pod.ScheduledAt.After(since) {
+		since = pod.ScheduledAt
+	}
+	if age := d.o.At.Sub(since); age < startGrace {
+		return v(VerdictRollingOut, "pod %s has been starting for %s", pod.Name, short(age))
 	}
 	return v(VerdictMalfunctioning, "pod %s runs but is not ready", pod.Name)
 }

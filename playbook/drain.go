@@ -272,9 +272,7 @@ func (s *situation) stepDrain() {
 		}
 		return
 	}
-	if !s.placed(dr.Node) {
-		s.want(Want{Kind: WantNodePods, Node: dr.Node})
-	}
+	s.want(Want{Kind: WantNodePods, Node: dr.Node})
 	n, seen := s.node(dr.Node)
 	pods, counted := s.o.NodePods[dr.Node].Get()
 	switch {
@@ -290,9 +288,9 @@ func (s *situation) stepDrain() {
 		dr.Over = true // it healed before it was touched
 	case !cordoned:
 		s.stepCordon(n, pods, counted)
-	case s.placed(dr.Node):
+	case s.placed(dr.Node) && (s.blind != "" || !counted || need(n, pods) == 0):
 		s.stepPlaced(owed)
-	case counted && seen:
+	case counted && seen: // also while another DaemonSet's pod waits for this node: one cordon serves them all
 		s.stepEvict(n, pods, owed)
 	}
 }

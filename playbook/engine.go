@@ -64,6 +64,8 @@ type tick struct {
 	log     *slog.Logger
 	// again are intents towards PagerDuty whose earlier call is proven not to have happened: act sends them once more.
 	again map[int]bool
+	// withdrawn are open intents that the decision no longer wants: act settles them instead of sending them.
+	withdrawn []int
 }
 
 // Advance makes one tick of a run: recover, observe, decide, promise, act. ErrBusy when another replica holds the
@@ -201,6 +203,7 @@ func (t *tick) decideAndPromise() error {
 		if len(d.Promises) > 0 && t.refreshIncidents(&o) {
 			d = t.decide(&o)
 		}
+		t.withdrawn = d.Withdraw
 		err := t.commit(o, d)
 		var refused *RefusedError
 		switch {
@@ -472,6 +475,12 @@ func (t *tick) act() error {
 		}
 		if !i.SentAt.IsZero() && !t.again[i.Seq] {
 			blocked[i.Lane] = true // recover has to find out first
+			continue
+		}
+		if slices.Contains(t.withdrawn, i.Seq) {
+			if err := t.settle(i, Settlement{Result: NotHappened, Detail: "withdrawn before it was sent"}); err != nil {
+				return err
+			}
 			continue
 		}
 		if err := t.send(i); err != nil {

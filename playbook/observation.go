@@ -107,6 +107,7 @@ type Pod struct {
 	Ready         bool      `json:"ready"`
 	Terminating   bool      `json:"terminating,omitempty"`
 	CreatedAt     time.Time `json:"created_at"`
+	ScheduledAt   time.Time `json:"scheduled_at,omitzero"`   // when it got its node: a pod may have waited long for that
 	Unschedulable string    `json:"unschedulable,omitempty"` // the scheduler's message, when PodScheduled is False/Unschedulable
 	Nominated     bool      `json:"nominated,omitempty"`     // status.nominatedNodeName: a preemption is in flight
 	Reason        string    `json:"reason,omitempty"`        // status.reason, e.g. OutOfpods

@@ -148,25 +148,32 @@ func (s *situation) openIncidents() []RunIncident {
 // stoppingAct returns what a person did on an incident after the run, or the incident's part in it, began.
 func (s *situation) stoppingAct() (in RunIncident, act Act, stopped bool) {
 	for _, in := range s.openIncidents() {
-		facts, ok := s.o.Incidents[in.ID].Get()
-		if !ok || s.resolving(in) {
-			continue
-		}
-		began := s.r.StartedAt
-		if in.JoinedAt.After(began) {
-			began = in.JoinedAt
-		}
-		for _, a := range facts.Acts {
-			if a.Kind == ActApproved || !a.At.After(began) || (a.Kind == ActAcknowledged && !s.p.StopOnAck) {
-				continue
-			}
-			return in, a, true
-		}
-		if facts.MergedInto != "" {
-			return in, Act{Kind: ActMerged, Who: "a person", At: s.now}, true
+		if act, ok := s.actOn(in); ok && !s.resolving(in) {
+			return in, act, true
 		}
 	}
 	return RunIncident{}, Act{}, false
+}
+
+// actOn returns the first act of a person on one incident that stops the run there.
+func (s *situation) actOn(in RunIncident) (Act, bool) {
+	facts, ok := s.o.Incidents[in.ID].Get()
+	if !ok {
+		return Act{}, false
+	}
+	began := s.r.StartedAt
+	if in.JoinedAt.After(began) {
+		began = in.JoinedAt
+	}
+	for _, a := range facts.Acts {
+		if a.Kind != ActApproved && a.At.After(began) && (a.Kind != ActAcknowledged || s.p.StopOnAck) {
+			return a, true
+		}
+	}
+	if facts.MergedInto != "" {
+		return Act{Kind: ActMerged, Who: "a person", At: s.now}, true
+	}
+	return Act{}, false
 }
 
 // recovered reports whether every incident of the run has been resolved by others.

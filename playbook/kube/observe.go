@@ -408,8 +408,11 @@ func podFacts(ds *appsv1.DaemonSet, pod *corev1.Pod) playbook.Pod {
 		Owned:       metav1.IsControlledBy(pod, ds),
 	}
 	for _, condition := range pod.Status.Conditions {
-		if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse &&
-			condition.Reason == corev1.PodReasonUnschedulable {
+		switch {
+		case condition.Type != corev1.PodScheduled:
+		case condition.Status == corev1.ConditionTrue:
+			p.ScheduledAt = condition.LastTransitionTime.UTC()
+		case condition.Reason == corev1.PodReasonUnschedulable:
 			p.Unschedulable = short(condition.Message)
 		}
 	}
