@@ -347,6 +347,18 @@ func TestCreateNeverOverwrites(t *testing.T) {
 	if !strings.Contains(s.Detail, "differently") || get(t, ctx, ds).UID != theirs.UID {
 		t.Errorf("detail = %q", s.Detail)
 	}
+	// Theirs came at once after the delete: were it deleted before it has adopted the old pods, these would stay for ever.
+	if _, err := fault.WaitDaemonSetReady(ctx, client, ds.Namespace, ds.Name); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, ctx, "theirs to control every pod", func(ctx context.Context) error {
+		for _, p := range podsOf(t, ctx, ds.Namespace, ds.Name) {
+			if !metav1.IsControlledBy(&p, theirs) {
+				return fmt.Errorf("pod %s is not controlled by it", p.Name)
+			}
+		}
+		return nil
+	})
 }
 
 // The dry run goes out under the real name, so that a policy on names is asked the real question; and what a policy has
