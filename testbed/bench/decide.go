@@ -59,14 +59,12 @@ func measureDecide(ctx context.Context, rounds int, log *slog.Logger) ([]decideR
 	return results, nil
 }
 
-// sink keeps the compiler from leaving out calls whose result nobody reads.
-var sink int
-
+// timeCalls takes calls that return something computed from all of their work, so that none of it can be left out.
 func timeCalls(call func() int) []time.Duration {
 	all := make([]time.Duration, 0, 1<<20) // room for all: growing would count as the call's memory
 	for end := time.Now().Add(callsFor); len(all) < cap(all); {
 		began := time.Now()
-		sink += call()
+		runtime.KeepAlive(call())
 		now := time.Now()
 		all = append(all, now.Sub(began))
 		if now.After(end) {
