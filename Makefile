@@ -16,11 +16,11 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 MODULES := . testbed testbed/kubebox tools
 LINTED  := . testbed
 
-# The packages whose tests need Postgres, and the mutants, which compile the
-# core once for each. test-fast is all the others, and runs them with a PG_BIN
-# that can not work: a test that belongs here and is not listed fails instead of
-# hiding.
-NOT_FAST := cmd|migrations|store|playbook/playbooktest/mutants
+# The packages whose tests need Postgres, the mutants, which compile the core
+# once for each, and the long sweep (20,000 simulated nights). test-fast is all
+# the others, and runs them with a PG_BIN that can not work: a test that belongs
+# here and is not listed fails instead of hiding.
+NOT_FAST := cmd|migrations|store|playbook/playbooktest/(mutants|sweep)
 
 FUZZTIME ?= 60s
 

@@ -145,6 +145,7 @@ type Pod struct {
 	hash               string
 	templateGeneration string
 	createdAt          time.Time
+	scheduledAt        time.Time
 	orphanedAt         time.Time
 	seq                int
 }
@@ -204,7 +205,7 @@ func (c *Carrier) AddBudget(b Budget) *Budget {
 // AddPod adds a running pod on a node; with an owner ("Kind/name") it counts as one of its replicas.
 func (c *Carrier) AddPod(p Pod) *Pod {
 	p.uid, p.seq = c.id("pod")
-	p.createdAt, p.Ready = c.clock.Now(), true
+	p.createdAt, p.scheduledAt, p.Ready = c.clock.Now(), c.clock.Now(), true
 	p.Name = cmp.Or(p.Name, "pod-"+strconv.Itoa(p.seq))
 	for _, o := range c.owners {
 		if p.Owner == o.Kind+"/"+o.Name && p.Namespace == o.Namespace {

@@ -240,7 +240,7 @@ func (c *Carrier) schedule() {
 			}
 			continue
 		}
-		p.Node, p.Message = node.Name, ""
+		p.Node, p.Message, p.scheduledAt = node.Name, "", c.clock.Now()
 		c.bump()
 		c.start(p)
 	}

@@ -100,9 +100,16 @@ func (w *World) inspectExists(t playbook.Target) {
 			since = excuse
 		}
 	}
-	if w.Clock.Now().Sub(since) > time.Minute {
+	if w.Clock.Now().Sub(since) > time.Minute && !w.paged(t) {
 		w.violate("I1: DaemonSet %s has been gone for more than 60 s", t)
 	}
+}
+
+// paged reports whether a run of the target was handed over: people know, and the create is tried on.
+func (w *World) paged(t playbook.Target) bool {
+	return slices.ContainsFunc(w.Pager.Writes, func(o RemoteWrite) bool {
+		return o.Action.Kind() == playbook.KindEscalate && w.Ledger.runs[o.Run].run.Target == t
+	})
 }
 
 // inspectNodes is I2 and the limit of cordoned nodes.
@@ -373,12 +380,13 @@ func (w *World) inspectEnd() {
 // lateAllowance is how far a crash may push an end beyond the deadline: the takeover, and the last calls.
 const lateAllowance = 2 * time.Minute
 
-// handedOver reports whether every incident of a run was escalated before its deadline. Such a run may go on for as long as
-// an undo is blocked.
-func (w *World) handedOver(r playbook.Run) bool {
+// said reports whether the end was said on every incident of a run before its deadline. Such a run may go on for as long
+// as an undo or a call is blocked.
+func (w *World) said(r playbook.Run) bool {
 	for _, in := range r.Incidents {
 		if !slices.ContainsFunc(w.Pager.Writes, func(o RemoteWrite) bool {
-			return o.Incident == in.ID && o.Run == r.ID && o.Action.Kind() == playbook.KindEscalate && o.At.Sub(r.Deadline) <= lateAllowance
+			a, ok := o.Action.(playbook.Annotate)
+			return ok && a.Final && o.Incident == in.ID && o.Run == r.ID && o.At.Sub(r.Deadline) <= lateAllowance
 		}) {
 			return false
 		}
@@ -392,8 +400,8 @@ func (w *World) inspectEnded(r playbook.Run) {
 		w.violate("I8: run %s has not ended: it is %s", r.ID, r.State)
 		return
 	}
-	if late := r.FinishedAt.Sub(r.Deadline); late > lateAllowance && !w.handedOver(r) {
-		w.violate("I8: run %s ended %s after its deadline, and was not handed over before", r.ID, late)
+	if late := r.FinishedAt.Sub(r.Deadline); late > lateAllowance && !w.said(r) {
+		w.violate("I8: run %s ended %s after its deadline, and did not say so before", r.ID, late)
 	}
 	if len(r.Owed()) > 0 || len(r.OpenIntents()) > 0 {
 		w.violate("run %s ended and still owes %d undos and %d calls", r.ID, len(r.Owed()), len(r.OpenIntents()))

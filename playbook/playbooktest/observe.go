@@ -116,7 +116,7 @@ func (c *Carrier) readNodes(s *DaemonSet, t playbook.Target, limit int) []playbo
 func readPod(p *Pod, s *DaemonSet) playbook.Pod {
 	seen := playbook.Pod{
 		Name: p.Name, UID: p.uid, Phase: "Pending", Scheduled: p.Node != "", Ready: p.Ready, Terminating: p.Terminating,
-		CreatedAt: p.createdAt, Unschedulable: p.Message, Waiting: p.Waiting, Restarts: p.Restarts,
+		CreatedAt: p.createdAt, ScheduledAt: p.scheduledAt, Unschedulable: p.Message, Waiting: p.Waiting, Restarts: p.Restarts,
 		Owned: s != nil && p.ownerUID == s.uid,
 	}
 	if p.Ready || p.Restarts > 0 {

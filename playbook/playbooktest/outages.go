@@ -18,11 +18,14 @@ func inState(w *World, st playbook.State) func() bool {
 // while Drydock waits. The incident has to be handed over in time, with what is left behind; what is owed is put back as
 // soon as the remote is there again.
 func outages() []Scenario {
-	const forGood = 70 * time.Minute
+	// Longer than the whole run may take; short, because each of these nights is played some hundred times.
+	const forGood = 8 * time.Minute
+	hurried := func(p *playbook.Policy) { p.Timing.Deadline = 5 * time.Minute }
 	return []Scenario{
 		{
-			Name:  "the carrier goes away for good during the drain",
-			Setup: func(w *World) { full(w, "worker-1") },
+			Name:   "the carrier goes away for good during the drain",
+			Policy: hurried,
+			Setup:  func(w *World) { full(w, "worker-1") },
 			Later: func(w *World) {
 				c := w.Carrier(defaultCarrier)
 				w.When("cordoned", marked(c, "worker-1"), func() {
@@ -33,8 +36,9 @@ func outages() []Scenario {
 			Ends: []End{{Outcome: playbook.OutcomeEscalated, Says: "node worker-1 is cordoned by this run"}}, Did: givenBack,
 		},
 		{
-			Name:  "the API server refuses the create for good",
-			Setup: func(w *World) { uncovered(w) },
+			Name:   "the API server refuses the create for good",
+			Policy: hurried,
+			Setup:  func(w *World) { uncovered(w) },
 			Later: func(w *World) {
 				c := w.Carrier(defaultCarrier)
 				w.When("gone", func() bool { return c.Set(defaultNS, defaultDaemon) == nil }, func() {
@@ -45,8 +49,9 @@ func outages() []Scenario {
 			Ends: []End{{Outcome: playbook.OutcomeEscalated, Says: "was deleted for its reapply"}}, Did: reapplied,
 		},
 		{
-			Name:  "the CI goes away for good as it is asked for the promotion",
-			Setup: func(w *World) { absent(w) },
+			Name:   "the CI goes away for good as it is asked for the promotion",
+			Policy: hurried,
+			Setup:  func(w *World) { absent(w) },
 			Later: func(w *World) {
 				w.When("about to promote", promised(w, playbook.KindPromote), func() {
 					w.Promoter.Unreachable = "503"
@@ -94,8 +99,10 @@ func outages() []Scenario {
 				w.When("reapplying", inState(w, playbook.Reapplying), func() {
 					c := w.Carrier(defaultCarrier)
 					w.Clock.After(3*time.Second, func() {
-						clear(c.Set(defaultNS, defaultDaemon).forgotten)
-						c.wake()
+						if s := c.Set(defaultNS, defaultDaemon); s != nil {
+							clear(s.forgotten)
+							c.wake()
+						}
 					})
 				})
 			},

@@ -72,7 +72,7 @@ func (s Scenario) Play(ctx context.Context, faults map[int]Failure) Night {
 	w.Run(ctx, nightLimit)
 	n := Night{Scenario: s, World: w, Points: w.probe.points, Hit: w.probe.hit, Problems: slices.Clone(w.Violations())}
 	if len(n.Problems) == 0 && len(s.Ends) > 0 {
-		n.checkEnds(alerts, len(faults) > 0)
+		n.checkEnds(alerts, len(faults))
 	}
 	return n
 }
@@ -85,9 +85,11 @@ func (n *Night) problem(format string, args ...any) {
 	n.Problems = append(n.Problems, fmt.Sprintf(format, args...))
 }
 
-// checkEnds compares how the night ended with how it should have. After a failure, another outcome may do, and the way
-// there may differ; that a resolved incident belongs to a covered carrier must hold in any case.
-func (n *Night) checkEnds(alerts []playbook.Target, failed bool) {
+// checkEnds compares how the night ended with how it should have. After a failure the way there may differ, and one of the
+// scenario's other outcomes may do; after two, handing over always does: each can have cost half a minute. That a resolved
+// incident belongs to a covered carrier must hold in any case.
+func (n *Night) checkEnds(alerts []playbook.Target, faults int) {
+	failed := faults > 0
 	for i, id := range n.World.Ledger.Runs() {
 		r, _ := n.World.Ledger.Run(id)
 		in := n.World.Pager.Get(r.Incidents[0].ID)
@@ -101,6 +103,7 @@ func (n *Night) checkEnds(alerts []playbook.Target, failed bool) {
 				n.problem("the notes of %s do not say %q but:\n%s", in.ID, want.Says, n.World.Pager.said(in.ID))
 			}
 		case failed && slices.Contains(n.Scenario.Or, r.Outcome):
+		case faults > 1 && r.Outcome == playbook.OutcomeEscalated:
 		default:
 			n.problem("run %s ended as %q, want %q", id, r.Outcome, want.Outcome)
 		}

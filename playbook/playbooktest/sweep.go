@@ -27,16 +27,25 @@ func Crashes() []Failure { return []Failure{CrashBefore, CrashAfter} }
 // AllFailures are the failures of every call.
 func AllFailures() []Failure { return Mutates.Failures() }
 
+// mutations is how many changes of one kind in one state fail; only a night that is stuck has more.
+const mutations = 6
+
 // Trials lists the night without a failure, and one for each of its external calls and each of the failures that the call
 // can have. Of readings and commits that come again in the same state, tick after tick, only the first `repeats` fail (0:
-// all of them do): the hundredth look at an unreachable carrier is like the third.
+// all of them do), and of changes of one kind in one state the first `mutations`: the hundredth look at an unreachable
+// carrier is like the third, and so is the fiftieth create that it refuses.
 func (s Scenario) Trials(ctx context.Context, repeats int, failures []Failure) []Trial {
 	trials := []Trial{{Scenario: s, Where: "no call fails"}}
 	seen := map[Point]int{}
 	for i, p := range s.Play(ctx, nil).Points {
 		seen[p]++
-		if p.Reach != Mutates && repeats > 0 && seen[p] > repeats {
-			continue
+		if most := repeats; repeats > 0 {
+			if p.Reach == Mutates {
+				most = mutations
+			}
+			if seen[p] > most {
+				continue
+			}
 		}
 		for _, f := range p.Reach.Failures() {
 			if slices.Contains(failures, f) {
