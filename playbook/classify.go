@@ -45,9 +45,12 @@ func Classify(i Intent, run string, st ObjectState) Settlement {
 			return Settlement{Result: Happened}
 		}
 		return Settlement{Result: NotHappened}
-	case RestartControllerManager, Promote, Annotate, Acknowledge, Escalate, Resolve:
+	case RestartControllerManager:
+		// It is never sent again, so it counts as one: in the budget, and against this run.
+		return Settlement{Result: Happened, Detail: "what became of it is not known; it is not sent again"}
+	case Promote, Annotate, Acknowledge, Escalate, Resolve:
 	}
-	// A restart whose outcome is not known is never sent again; the others are recovered by their own remotes.
+	// These are recovered by their own remotes.
 	return Settlement{Result: Superseded, Detail: "what became of it is not known"}
 }
 

@@ -132,7 +132,7 @@ func (s *situation) step(st State) {
 	case Redeploying:
 		s.stepRedeploy()
 	case RestartingController:
-		s.stepNudge()
+		s.stepController()
 	case Draining:
 		s.stepDrain()
 	case Reapplying:
@@ -312,8 +312,15 @@ func (s *situation) overdue() bool {
 // approved reports whether a person approved the present plan, or a larger one of which it is what remains.
 func (s *situation) approved() bool {
 	plan := s.plan()
-	if s.ledgerKnown && s.ledger.ApprovedHash != "" && s.ledger.ApprovedHash == HashPlan(plan) {
+	hash := HashPlan(plan)
+	if s.ledgerKnown && s.ledger.ApprovedHash != "" && s.ledger.ApprovedHash == hash {
 		return true
+	}
+	for _, in := range s.openIncidents() {
+		facts, _ := s.o.Incidents[in.ID].Get()
+		if hash != "" && slices.ContainsFunc(facts.Acts, func(a Act) bool { return a.Kind == ActApproved && a.PlanHash == hash }) {
+			return true
+		}
 	}
 	for _, line := range planLines(plan) {
 		if !slices.Contains(s.m.Approved, line) {

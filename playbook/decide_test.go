@@ -122,17 +122,17 @@ func TestTriageLeadsOn(t *testing.T) {
 		}(), to: Unwinding, end: OutcomeEscalated, why: "maintenance"},
 		{name: "a person resolved", scene: func() *scene {
 			s := healthy(12).full(0, 3)
-			s.o.Incidents["Q1"] = Known(Incident{ID: "Q1", Status: Resolved, Acts: []Act{{ActResolved, "Ann", t0}}})
+			s.o.Incidents["Q1"] = Known(Incident{ID: "Q1", Status: Resolved, Acts: []Act{{Kind: ActResolved, Who: "Ann", At: t0}}})
 			return s
 		}(), to: Unwinding, end: OutcomeStoodDown, why: "Ann"},
 		{name: "acknowledged before the run began", scene: func() *scene {
 			s := healthy(12)
-			s.o.Incidents["Q1"] = Known(Incident{ID: "Q1", Status: Acknowledged, Owner: "Ann", Acts: []Act{{ActAcknowledged, "Ann", t0.Add(-time.Hour)}}})
+			s.o.Incidents["Q1"] = Known(Incident{ID: "Q1", Status: Acknowledged, Owner: "Ann", Acts: []Act{{Kind: ActAcknowledged, Who: "Ann", At: t0.Add(-time.Hour)}}})
 			return s
 		}(), to: Verifying},
 		{name: "acknowledge continues where configured", scene: func() *scene {
 			s := healthy(12)
-			s.o.Incidents["Q1"] = Known(Incident{ID: "Q1", Status: Acknowledged, Owner: "Ann", Acts: []Act{{ActAcknowledged, "Ann", t0}}})
+			s.o.Incidents["Q1"] = Known(Incident{ID: "Q1", Status: Acknowledged, Owner: "Ann", Acts: []Act{{Kind: ActAcknowledged, Who: "Ann", At: t0}}})
 			return s
 		}(), pol: func(p *Policy) { p.StopOnAck = false }, to: Verifying},
 		{name: "recovered by itself", scene: func() *scene {

@@ -31,7 +31,7 @@ func Diagnose(p Policy, o Observation, s Sightings) Diagnosis {
 
 // diagnose is Diagnose for a run that leaves some nodes alone: they are repaired no more, and never hide another one.
 func diagnose(p Policy, o Observation, s Sightings, skipped map[string]string) Diagnosis {
-	d := examination{p: p, o: o, skipped: skipped}
+	d := examination{p: p, o: o, target: o.Target, skipped: skipped}
 	d.ds, d.dsKnown = o.DaemonSet.Get()
 	d.nodes, d.nodesKnown = o.Nodes.Get()
 	d.controller, d.controllerKnown = o.Controller.Get()
@@ -45,6 +45,7 @@ func diagnose(p Policy, o Observation, s Sightings, skipped map[string]string) D
 type examination struct {
 	p       Policy
 	o       Observation
+	target  Target
 	skipped map[string]string
 
 	ds              DaemonSet
@@ -273,6 +274,7 @@ const (
 	claimDeleting   = "deleting"
 	claimStuck      = "stuck"
 	claimDeadLease  = "dead_lease"
+	claimForbidden  = "forbidden"
 	claimRefused    = "refused"
 	claimHealthy    = "healthy"
 	claimUnselected = "not_selected"
@@ -294,6 +296,11 @@ func (d *examination) leaseDead() bool {
 	return d.controllerKnown && d.missing > 0 && age > d.p.Timing.StuckConfirm && age > d.controller.Duration
 }
 
+// mayBeForbidden: the controller has not taken in the DaemonSet, or leaves nodes without pods. Only then its log is read.
+func (d *examination) mayBeForbidden() bool {
+	return d.ds.ObservedGeneration < d.ds.Generation || len(d.byVerdict[VerdictUncovered]) > 0
+}
+
 // fold writes this look's claims into the sightings.
 func (d *examination) fold(s Sightings) {
 	yes := map[string]bool{}
@@ -305,6 +312,12 @@ func (d *examination) fold(s Sightings) {
 	if d.present() {
 		yes[claimStuck] = d.ds.ObservedGeneration < d.ds.Generation
 		yes[claimDeadLease] = d.leaseDead()
+		if d.mayBeForbidden() {
+			if !d.o.ManagerLog.Asked() {
+				d.want(Want{Kind: WantManagerLog})
+			}
+			yes[claimForbidden] = d.forbidden() != ""
+		}
 		yes[claimRefused] = d.refusal != ""
 		yes[claimHealthy] = d.expected > 0 && d.missing == 0 && d.ds.ObservedGeneration >= d.ds.Generation
 		yes[claimUnselected] = d.expected == 0
@@ -328,6 +341,9 @@ func (d *examination) fold(s Sightings) {
 	}
 	d.sightings = s.fold(d.o.At, claims{yes: yes, unknown: func(key string) bool {
 		if !d.dsKnown || (!d.nodesKnown && d.ds.Exists) {
+			return true
+		}
+		if key == claimForbidden && d.o.ManagerLog.IsUnknown() {
 			return true
 		}
 		_, node, ok := strings.Cut(key, "/")

@@ -272,6 +272,8 @@ func (o *Observation) asked(w Want) bool {
 		return o.Promotion.Asked()
 	case WantDiskIncidents:
 		return o.DiskIncidents.Asked()
+	case WantManagerLog:
+		return o.ManagerLog.Asked()
 	}
 	return true
 }
@@ -279,7 +281,7 @@ func (o *Observation) asked(w Want) bool {
 func (t *tick) observe() Observation {
 	ctx, cancel := context.WithTimeout(t.h.Context(), 3*callTimeout)
 	defer cancel()
-	o := Observation{At: t.now, Incidents: map[string]Reading[Incident]{}}
+	o := Observation{At: t.now, Target: t.run.Target, Incidents: map[string]Reading[Incident]{}}
 	if f, err := t.e.Ledger.Facts(ctx, t.h, t.run); err != nil {
 		o.Ledger = Unknown[LedgerFacts](err.Error())
 	} else {
@@ -366,7 +368,7 @@ func (t *tick) read(o *Observation, wants []Want) {
 			o.Promotion = t.e.Promoter.Promotion(ctx, t.run.Target.Carrier, t.policy.DaemonSet.Promotion)
 		case WantDiskIncidents:
 			o.DiskIncidents = t.diskIncidents(ctx)
-		case WantNodePods, WantEvents, WantReapply, WantAdoption, WantEvidence:
+		case WantNodePods, WantEvents, WantReapply, WantAdoption, WantEvidence, WantManagerLog:
 			ofCarrier = append(ofCarrier, w)
 		}
 	}
@@ -402,6 +404,8 @@ func (o *Observation) missed(w Want) {
 		o.Promotion = Unknown[Promotion](why)
 	case WantDiskIncidents:
 		o.DiskIncidents = Unknown[[]IncidentRef](why)
+	case WantManagerLog:
+		o.ManagerLog = Unknown[ManagerLog](why)
 	}
 }
 

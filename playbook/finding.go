@@ -111,6 +111,7 @@ const (
 	WantEvidence      WantKind = "evidence"
 	WantPromotion     WantKind = "promotion"
 	WantDiskIncidents WantKind = "disk_incidents"
+	WantManagerLog    WantKind = "manager_log" // with the DaemonSet controller's rights
 )
 
 // Decision is what one tick decides.

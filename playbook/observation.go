@@ -7,6 +7,8 @@ import "time"
 type Observation struct {
 	// At is the tick's clock: the database's time, read once per tick. All ages are measured from it.
 	At time.Time `json:"at"`
+	// Target is what was looked at.
+	Target Target `json:"target"`
 
 	// The carrier, read consistently (resourceVersion unset).
 	DaemonSet  Reading[DaemonSet]  `json:"daemonset"`
@@ -22,6 +24,10 @@ type Observation struct {
 	Reapply  Reading[ReapplyCheck]        `json:"reapply"`
 	Adoption Reading[Adoption]            `json:"adoption"`
 	Evidence Reading[[]Evidence]          `json:"evidence"`
+	// ManagerLog is the controller-manager's log about this DaemonSet; MissingRights are the verbs on
+	// controllerrevisions that the API server denies the DaemonSet controller ("get controllerrevisions.apps").
+	ManagerLog    Reading[ManagerLog] `json:"manager_log"`
+	MissingRights Reading[[]string]   `json:"missing_rights"`
 
 	// PagerDuty.
 	Incidents     map[string]Reading[Incident] `json:"incidents,omitempty"` // by incident id: the run's own
@@ -187,6 +193,18 @@ type Evidence struct {
 	Text   string `json:"text"`
 }
 
+// ManagerLog is what could be read of the controller-manager's log: lines that name the DaemonSet, oldest first, bounded.
+type ManagerLog struct {
+	Source string    `json:"source"` // "pod kube-system/kube-controller-manager-x", "ssh host, docker"
+	Lines  []LogLine `json:"lines,omitempty"`
+}
+
+// LogLine is one line of a log with its own time.
+type LogLine struct {
+	At   time.Time `json:"at"`
+	Text string    `json:"text"`
+}
+
 // IncidentStatus is PagerDuty's.
 type IncidentStatus string
 
@@ -224,6 +242,8 @@ type Act struct {
 	Kind ActKind   `json:"kind"`
 	Who  string    `json:"who"`
 	At   time.Time `json:"at"`
+	// PlanHash is what an approver's note approved, for ActApproved.
+	PlanHash string `json:"plan_hash,omitempty"`
 }
 
 // ActKind names a human act.

@@ -32,8 +32,11 @@ func (s *situation) plan() []Action {
 			return []Action{s.promotion(promo)}
 		}
 	case FindingControllerStuck:
-		if !s.nudged() {
+		switch {
+		case !s.leaseRanOut() && !s.nudged():
 			return []Action{s.nudge()}
+		case s.restartRefusal() == "":
+			return []Action{s.restart()}
 		}
 	case FindingUnknown, FindingDeleting, FindingRefused, FindingRollingOut, FindingDisk, FindingNoRoom, FindingNodeDown,
 		FindingMalfunctioning, FindingNotSelected, FindingHealthy:

@@ -121,11 +121,22 @@ func (d *examination) askController() asked {
 		return d.elsewhere()
 	}
 	flip := "observedGeneration stays behind for " + short(d.p.Timing.StuckConfirm) + ", or the controller-manager's lease runs out"
+	if why := d.forbidden(); why != "" {
+		saw := why
+		if rights := d.missingRights(); rights != "" {
+			saw += "; " + rights
+		}
+		return asked{answer: Yes, saw: saw, flip: "the controller gets its rights back and is nudged", confirmed: d.sightings.held(claimForbidden, 0, 2)}
+	}
 	if d.ds.ObservedGeneration < d.ds.Generation {
 		s := d.sightings[claimStuck]
+		lag := ""
+		if rights := d.missingRights(); rights != "" {
+			lag = "; " + rights
+		}
 		return asked{answer: Yes, flip: "observedGeneration reaches " + fmt.Sprint(d.ds.Generation),
 			saw: fmt.Sprintf("the controller has seen generation %d of %d for %s", d.ds.ObservedGeneration, d.ds.Generation,
-				short(s.Last.Sub(s.First))),
+				short(s.Last.Sub(s.First))) + lag,
 			confirmed: d.sightings.held(claimStuck, d.p.Timing.StuckConfirm, 2)}
 	}
 	if d.leaseDead() {

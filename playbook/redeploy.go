@@ -128,32 +128,3 @@ func (s *situation) promotion(promo Promotion) Promote {
 	}
 	return Promote{Component: promo.Component, Carrier: s.r.Target.Carrier, Version: promo.Version, Build: promo.Build, Before: before}
 }
-
-// leaseRanOut reports whether it is a dead controller-manager that the DaemonSet waits for.
-func (s *situation) leaseRanOut() bool {
-	_, dead := s.m.Sightings[claimDeadLease]
-	return dead
-}
-
-// nudged reports whether a nudge of this run happened, or may have.
-func (s *situation) nudged() bool {
-	for _, i := range s.intents(KindNudge) {
-		if i.Result != NotHappened {
-			return true
-		}
-	}
-	return false
-}
-
-// stepNudge queues the DaemonSet in its controller at once.
-func (s *situation) stepNudge() {
-	if s.changing() || s.blind != "" || s.nudged() || s.refusal() != "" || !s.ds().Exists {
-		return
-	}
-	s.promise(s.nudge(), 0, s.claim(), Reservation{Scope: ScopeNudge, Key: s.r.ID, Amount: 1, Limit: 1})
-}
-
-func (s *situation) nudge() Nudge {
-	ds := s.ds()
-	return Nudge{Namespace: s.r.Target.Namespace, Name: s.r.Target.DaemonSet, UID: ds.UID, ResourceVersion: ds.ResourceVersion, Run: s.r.ID}
-}

@@ -33,37 +33,37 @@ func (r row) cell(f Finding) []edge {
 
 // The guards. Each is one question about the situation.
 var (
-	gHumanActed   = &guard{"a person acted on an incident", func(s *situation) bool { _, _, ok := s.stoppingAct(); return ok }}
-	gRecovered    = &guard{"others resolved every incident", (*situation).recovered}
-	gCancelled    = &guard{"the run was cancelled", func(s *situation) bool { return s.ledger.Cancelled != "" }}
-	gKillSwitch   = &guard{"the kill switch is engaged", func(s *situation) bool { return s.ledger.KillSwitch != "" }}
-	gDeadline     = &guard{"the deadline has passed", (*situation).overdue}
-	gTargetBusy   = &guard{"another run of the target is unwinding", func(s *situation) bool { return !s.ledgerKnown || s.ledger.TargetHolder != "" }}
-	gUnconfirmed  = &guard{"not yet confirmed", func(s *situation) bool { return !s.d.Confirmed }}
-	gBlind        = &guard{"a reading beyond the carrier is missing", func(s *situation) bool { return s.blind != "" }}
-	gObserving    = &guard{"the mode is observe", func(s *situation) bool { return s.r.Mode == ModeObserve }}
-	gClaimHeld    = &guard{"another run holds the carrier's claim", func(s *situation) bool { return s.ledger.ClaimHolder != "" }}
-	gRefused      = &guard{"no change may be made now", func(s *situation) bool { return s.refusal() != "" }}
-	gSurgery      = &guard{"work on nodes is refused", func(s *situation) bool { return s.surgeryRefusal() != "" }}
-	gUnapproved   = &guard{"the plan needs a person's approval", func(s *situation) bool { return s.r.Mode == ModeApprove && !s.approved() }}
-	gBackupOwed   = &guard{"this run still owes the DaemonSet's re-creation", func(s *situation) bool { _, ok := s.owesCreate(); return ok }}
-	gNamespace    = &guard{"the namespace is gone", (*situation).namespaceGone}
-	gNoNamespace  = &guard{"the namespace could not be read", func(s *situation) bool { return !s.o.Namespace.IsKnown() }}
-	gNoPromotion  = &guard{"no promotion is configured", func(s *situation) bool { return s.p.DaemonSet.Promotion == "" }}
-	gSource       = &guard{"the version source did not answer", func(s *situation) bool { return !s.o.Promotion.IsKnown() }}
-	gOnPurpose    = &guard{"it was deleted on purpose", func(s *situation) bool { return s.onPurpose() != "" && !s.approved() }}
-	gNoBuild      = &guard{"no build has the deployed version", (*situation).noBuild}
-	gPromoted     = &guard{"it was promoted before", func(s *situation) bool { return s.promotionSpent() != "" }}
-	gDeadLease    = &guard{"the controller-manager's lease has run out", (*situation).leaseRanOut}
-	gNudged       = &guard{"it was nudged already", func(s *situation) bool { return s.nudged() && !s.changing() }}
-	gSkipped      = &guard{"every full node is left alone", func(s *situation) bool { return s.d.Node == "" }}
-	gNoReapply    = &guard{"a reapply is not allowed", func(s *situation) bool { return s.reapplyRefusal() != "" }}
-	gDiskOver     = &guard{"the wait for the disks is over", func(s *situation) bool { return s.inStateFor() >= s.p.Timing.DiskWait }}
-	gPromoteLost  = &guard{"the promotion failed, or what became of it is not known", func(s *situation) bool { return s.promotionFailure() != "" }}
-	gRedeployed   = &guard{"the promotion has ended and the DaemonSet exists", (*situation).redeployed}
-	gRedeployOver = &guard{"the wait for the promotion is over", func(s *situation) bool { return s.inStateFor() >= s.p.Timing.RedeployWait }}
-	gNudgeOver    = &guard{"the controller had time to follow the nudge", func(s *situation) bool {
-		return !s.changing() && s.nudged() && s.inStateFor() >= s.p.Timing.StuckConfirm
+	gHumanActed        = &guard{"a person acted on an incident", func(s *situation) bool { _, _, ok := s.stoppingAct(); return ok }}
+	gRecovered         = &guard{"others resolved every incident", (*situation).recovered}
+	gCancelled         = &guard{"the run was cancelled", func(s *situation) bool { return s.ledger.Cancelled != "" }}
+	gKillSwitch        = &guard{"the kill switch is engaged", func(s *situation) bool { return s.ledger.KillSwitch != "" }}
+	gDeadline          = &guard{"the deadline has passed", (*situation).overdue}
+	gTargetBusy        = &guard{"another run of the target is unwinding", func(s *situation) bool { return !s.ledgerKnown || s.ledger.TargetHolder != "" }}
+	gUnconfirmed       = &guard{"not yet confirmed", func(s *situation) bool { return !s.d.Confirmed }}
+	gBlind             = &guard{"a reading beyond the carrier is missing", func(s *situation) bool { return s.blind != "" }}
+	gObserving         = &guard{"the mode is observe", func(s *situation) bool { return s.r.Mode == ModeObserve }}
+	gClaimHeld         = &guard{"another run holds the carrier's claim", func(s *situation) bool { return s.ledger.ClaimHolder != "" }}
+	gRefused           = &guard{"no change may be made now", func(s *situation) bool { return s.refusal() != "" }}
+	gSurgery           = &guard{"work on nodes is refused", func(s *situation) bool { return s.surgeryRefusal() != "" }}
+	gUnapproved        = &guard{"the plan needs a person's approval", func(s *situation) bool { return s.r.Mode == ModeApprove && !s.approved() }}
+	gBackupOwed        = &guard{"this run still owes the DaemonSet's re-creation", func(s *situation) bool { _, ok := s.owesCreate(); return ok }}
+	gNamespace         = &guard{"the namespace is gone", (*situation).namespaceGone}
+	gNoNamespace       = &guard{"the namespace could not be read", func(s *situation) bool { return !s.o.Namespace.IsKnown() }}
+	gNoPromotion       = &guard{"no promotion is configured", func(s *situation) bool { return s.p.DaemonSet.Promotion == "" }}
+	gSource            = &guard{"the version source did not answer", func(s *situation) bool { return !s.o.Promotion.IsKnown() }}
+	gOnPurpose         = &guard{"it was deleted on purpose", func(s *situation) bool { return s.onPurpose() != "" && !s.approved() }}
+	gNoBuild           = &guard{"no build has the deployed version", (*situation).noBuild}
+	gPromoted          = &guard{"it was promoted before", func(s *situation) bool { return s.promotionSpent() != "" }}
+	gHopeless          = &guard{"nothing is left to try on the controller", func(s *situation) bool { return s.controllerHopeless() != "" }}
+	gSkipped           = &guard{"every full node is left alone", func(s *situation) bool { return s.d.Node == "" }}
+	gNoReapply         = &guard{"a reapply is not allowed", func(s *situation) bool { return s.reapplyRefusal() != "" }}
+	gDiskOver          = &guard{"the wait for the disks is over", func(s *situation) bool { return s.inStateFor() >= s.p.Timing.DiskWait }}
+	gPromoteLost       = &guard{"the promotion failed, or what became of it is not known", func(s *situation) bool { return s.promotionFailure() != "" }}
+	gRedeployed        = &guard{"the promotion has ended and the DaemonSet exists", (*situation).redeployed}
+	gRedeployOver      = &guard{"the wait for the promotion is over", func(s *situation) bool { return s.inStateFor() >= s.p.Timing.RedeployWait }}
+	gControllerSettled = &guard{"the controller had time to follow", (*situation).controllerSettled}
+	gControllerBack    = &guard{"the controller has caught up", func(s *situation) bool {
+		return !s.changing() && s.d.Finding != FindingControllerStuck && s.d.Finding != FindingUnknown && (s.nudged() || s.restarted())
 	}}
 	gDrainOver     = &guard{"the drain is over", func(s *situation) bool { return s.m.Drain == nil && !s.changing() }}
 	gDrainReapply  = &guard{"the drained node still needs a reapply", (*situation).drainWantsReapply}
@@ -199,8 +199,7 @@ func table() map[State]row {
 					handOver(gPromoted, (*situation).promotionSpent),
 				)...), stay(Redeploying)),
 				FindingControllerStuck: append(change(gRefused, refused,
-					handOver(gDeadLease, nil), // a nudge can not wake a dead controller-manager
-					handOver(gNudged, func(s *situation) string { return s.d.Why + "; a nudge did not help" })),
+					handOver(gHopeless, func(s *situation) string { return s.d.Why + "; " + s.controllerHopeless() })),
 					stay(RestartingController)),
 				FindingDisk: {standDown(gObserving, nil), stay(WaitingForDisk)},
 				FindingNodeFull: append(change(gSurgery, surgery,
@@ -236,9 +235,10 @@ func table() map[State]row {
 			},
 		},
 		RestartingController: {
-			about: "The DaemonSet is nudged, so that its controller looks at it at once.",
+			about: "The DaemonSet is nudged, so that its controller looks at it at once; where that does not help and the proof is there, the leading controller-manager is restarted.",
 			standard: []edge{
-				{when: gNudgeOver, to: Triage},
+				{when: gControllerBack, to: Triage},
+				{when: gControllerSettled, to: Triage},
 				stay(RestartingController),
 			},
 		},

@@ -16,7 +16,7 @@ const lookRounds = 5
 
 // diagnose looks at a target once, and changes nothing.
 func diagnose(ctx context.Context, carrier playbook.Carrier, t playbook.Target, p playbook.Policy, now time.Time) api.Diagnosis {
-	o := playbook.Observation{At: now.UTC()}
+	o := playbook.Observation{At: now.UTC(), Target: t}
 	carrier.Observe(ctx, playbook.Look{Target: t, Policy: p}, &o)
 	d := playbook.Diagnose(p, o, nil)
 	for range lookRounds {

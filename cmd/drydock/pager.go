@@ -158,7 +158,7 @@ func acts(list []incident.Act) []playbook.Act {
 		if !known {
 			kind = playbook.ActHandsOff // an act that we can not name stops us too
 		}
-		out = append(out, playbook.Act{Kind: kind, Who: nameOf(a.Who), At: a.At})
+		out = append(out, playbook.Act{Kind: kind, Who: nameOf(a.Who), At: a.At, PlanHash: a.PlanHash})
 	}
 	return out
 }

@@ -363,8 +363,11 @@ func (c *Carrier) HumanUncordon(node string) {
 	c.wake()
 }
 
-// HumanEvict deletes a pod.
+// HumanEvict deletes a pod; nil, a pod that is not there, is deleted already.
 func (c *Carrier) HumanEvict(p *Pod) {
+	if p == nil {
+		return
+	}
 	c.outdated = append(c.outdated, p.uid)
 	c.terminate(p)
 }

@@ -91,11 +91,7 @@ func drawAct(draw *rand.Rand) (string, func(*World)) {
 	case 11:
 		return "delete the DaemonSet", carrier(func(c *Carrier) { c.HumanDelete(defaultNS, defaultDaemon) })
 	case 12:
-		return "delete the daemon pod of " + worker, carrier(func(c *Carrier) {
-			if p := podOn(c, defaultDaemon, worker); p != nil {
-				c.HumanEvict(p)
-			}
-		})
+		return "delete the daemon pod of " + worker, carrier(func(c *Carrier) { c.HumanEvict(podOn(c, defaultDaemon, worker)) })
 	case 13:
 		return fmt.Sprintf("%s is down for %s", worker, pause), carrier(func(c *Carrier) {
 			c.SetNotReady(worker, "kubelet stopped")
