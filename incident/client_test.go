@@ -398,7 +398,7 @@ func TestIDsAreChecked(t *testing.T) {
 	t.Parallel()
 	s := newStandIn(t, answerWith(200, `{}`))
 	c, _ := newTestClient(t, s.server.URL)
-	for _, bad := range []string{"", "Q1/../../users?x=", "qtest0000001", "Q1", "QTEST 000001", strings.Repeat("Q", 33), "QTEST0000001\n"} {
+	for _, bad := range []string{"", "Q1/../../users?x=", ".", "..", "Q%2e", "QTEST 000001", strings.Repeat("Q", 65), "QTEST0000001\n"} {
 		calls := map[string]func(context.Context) error{
 			"GetIncident":        func(ctx context.Context) error { _, err := c.GetIncident(ctx, bad); return err },
 			"ListAlerts":         func(ctx context.Context) error { _, err := c.ListAlerts(ctx, bad); return err },

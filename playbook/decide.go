@@ -165,12 +165,8 @@ func (s *situation) settleSteps() {
 
 // noteFound remembers what was confirmed: the newest sentence of each finding and node.
 func (s *situation) noteFound() {
-	switch s.d.Finding {
-	case FindingHealthy, FindingUnknown, FindingRollingOut:
-		return
-	default:
-	}
-	if !s.d.Confirmed {
+	waits := s.d.Finding == FindingHealthy || s.d.Finding == FindingUnknown || s.d.Finding == FindingRollingOut
+	if waits || !s.d.Confirmed {
 		return
 	}
 	f := Found{Finding: s.d.Finding, Node: s.d.Node, Why: s.d.Why}
@@ -235,16 +231,10 @@ func (s *situation) withdrawals(to State) []int {
 	var seqs []int
 	for _, i := range s.r.OpenIntents() {
 		_, acted := s.actOn(s.incidentOf(i))
-		switch i.Action.Kind() {
-		case KindResolve:
-			if acted || to != Verifying || s.d.Finding != FindingHealthy {
-				seqs = append(seqs, i.Seq)
-			}
-		case KindEscalate:
-			if acted {
-				seqs = append(seqs, i.Seq)
-			}
-		default:
+		kind := i.Action.Kind()
+		broken := kind == KindResolve && (to != Verifying || s.d.Finding != FindingHealthy)
+		if broken || (acted && (kind == KindResolve || kind == KindEscalate)) {
+			seqs = append(seqs, i.Seq)
 		}
 	}
 	return seqs

@@ -282,7 +282,7 @@ func (c *check) url(path, value string, optional bool) {
 func (c *check) ids(path string, ids []string) {
 	for _, id := range ids {
 		if !incident.ValidID(id) {
-			c.add(path, "%q does not look like a PagerDuty id: capital letters and digits, as at the end of its page's address", id)
+			c.add(path, "%q does not look like a PagerDuty id: letters, digits, - and _, as at the end of its page's address", id)
 		}
 	}
 }
