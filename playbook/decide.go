@@ -166,7 +166,9 @@ func (s *situation) settleSteps() {
 // noteFound remembers what was confirmed: the newest sentence of each finding and node.
 func (s *situation) noteFound() {
 	waits := s.d.Finding == FindingHealthy || s.d.Finding == FindingUnknown || s.d.Finding == FindingRollingOut
-	if waits || !s.d.Confirmed {
+	// While the run works on the DaemonSet, what is seen is its own doing: a reapply's DaemonSet is absent for a moment.
+	working := s.r.State == Draining || s.r.State == Reapplying || s.r.State == Redeploying
+	if waits || working || !s.d.Confirmed {
 		return
 	}
 	f := Found{Finding: s.d.Finding, Node: s.d.Node, Why: s.d.Why}

@@ -337,7 +337,7 @@ func (s *situation) topic(st State) string {
 			return string(st)
 		}
 	case Draining:
-		if s.m.Drain != nil {
+		if s.m.Drain != nil && !s.m.Drain.Reapplied && !s.m.Drain.Over {
 			return string(st) + " " + s.m.Drain.Node
 		}
 	case Triage:
