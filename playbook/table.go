@@ -229,7 +229,7 @@ func table() map[State]row {
 			about: "The DaemonSet's deployed build is promoted again, once, and followed to its end.",
 			standard: []edge{
 				handOver(gPromoteLost, (*situation).promotionFailure),
-				edge{when: gRedeployed, to: Triage},
+				{when: gRedeployed, to: Triage},
 				handOver(gRedeployOver, said("the promotion did not bring the DaemonSet back in time")),
 				stay(Redeploying),
 			},

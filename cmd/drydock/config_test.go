@@ -93,7 +93,7 @@ func TestConfigErrorsNameKeyLineAndMend(t *testing.T) {
 			[]string{"limits.missing_nodes_share: 20 is not a share", "limits.evictions_per_run: -1 is negative", "limits.ineffective_runs: 0"},
 		},
 		"pagerduty": {
-			"pagerduty: {token: {env: A}, api_url: x, service_ids: [p1], reconcile_every: 0s}\nself_alert: {}\n",
+			"pagerduty: {token: {env: A}, api_url: x, service_ids: ["p 1"], reconcile_every: 0s}\nself_alert: {}\n",
 			[]string{"pagerduty.from: is missing", `pagerduty.api_url: "x"`, `pagerduty.service_ids: "p1"`, "reconcile_every: 0s is not positive",
 				"self_alert.routing_key: is missing"},
 		},
