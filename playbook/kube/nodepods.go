@@ -10,7 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	schedulinghelpers "k8s.io/component-helpers/scheduling/corev1"
 
@@ -22,18 +21,18 @@ const systemCritical = 2_000_000_000
 
 // nodePods recounts one node: the scheduler's count, not the DaemonSet's status, proves that a node is full.
 func (l *looking) nodePods(ctx context.Context, name string) (playbook.NodePods, error) {
-	pods, err := l.c.podsOn(ctx, name)
+	pods, err := l.podsOn(ctx, name)
 	if err != nil {
 		return playbook.NodePods{}, err
 	}
-	pending, err := l.c.listPods(ctx, "", metav1.ListOptions{
-		FieldSelector: fields.Set{"spec.nodeName": "", "status.phase": string(corev1.PodPending)}.String()})
+	waiting, err := l.podsOn(ctx, "")
 	if err != nil {
 		return playbook.NodePods{}, err
 	}
 	seen := playbook.NodePods{}
-	for i := range pending {
-		if isDaemon(&pending[i]) && pending[i].DeletionTimestamp == nil && pinnedTo(&pending[i]) == name {
+	for i := range waiting {
+		pod := &waiting[i]
+		if isDaemon(pod) && pod.Status.Phase == corev1.PodPending && pod.DeletionTimestamp == nil && pinnedTo(pod) == name {
 			seen.PendingDaemon++
 		}
 	}
@@ -63,11 +62,6 @@ func (l *looking) nodePods(ctx context.Context, name string) (playbook.NodePods,
 		seen.Candidates = append(seen.Candidates, c.facts)
 	}
 	return seen, nil
-}
-
-// podsOn are all pods that are bound to the node.
-func (c *Carrier) podsOn(ctx context.Context, node string) ([]corev1.Pod, error) {
-	return c.listPods(ctx, "", metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("spec.nodeName", node).String()})
 }
 
 // takesSlot reports whether the scheduler counts the pod: Terminating and mirror pods take a slot, finished ones do not.
@@ -129,79 +123,6 @@ func candidateOf(pod *corev1.Pod, drainFrom []string) candidate {
 
 func hasLocalStorage(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.EmptyDir != nil })
-}
-
-// readOwners fills the replicas of each candidate's controller. Each controller is read once.
-func (c *Carrier) readOwners(ctx context.Context, candidates []candidate) error {
-	type replicas struct {
-		ready, wants int
-		why          string
-	}
-	read := map[string]replicas{}
-	for i := range candidates {
-		at := &candidates[i]
-		if at.facts.NotMovable != "" {
-			continue
-		}
-		key := at.facts.Namespace + "/" + at.facts.Owner
-		of, ok := read[key]
-		if !ok {
-			var err error
-			if of.ready, of.wants, of.why, err = c.replicasOf(ctx, at.pod); err != nil {
-				return err
-			}
-			read[key] = of
-		}
-		at.facts.OwnerReady, at.facts.OwnerWants = of.ready, of.wants
-		if of.why != "" {
-			at.stays(of.why)
-		}
-	}
-	return nil
-}
-
-// replicasOf reads the controller of a pod; why is set when that is none whose pods we move.
-func (c *Carrier) replicasOf(ctx context.Context, pod *corev1.Pod) (ready, wants int, why string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	owner := metav1.GetControllerOf(pod)
-	name := owner.Kind + "/" + owner.Name
-	gone := "its controller " + name + " is gone"
-	switch owner.Kind {
-	case "ReplicaSet":
-		set, err := c.reader.AppsV1().ReplicaSets(pod.Namespace).Get(ctx, owner.Name, metav1.GetOptions{})
-		if saidNotFound(err, "replicasets", owner.Name) {
-			return 0, 0, gone, nil
-		}
-		if err != nil {
-			return 0, 0, "", fmt.Errorf("get %s of pod %s/%s: %w", name, pod.Namespace, pod.Name, err)
-		}
-		return int(set.Status.ReadyReplicas), orOne(set.Spec.Replicas), otherUID(string(set.UID), string(owner.UID), gone), nil
-	case "StatefulSet":
-		set, err := c.reader.AppsV1().StatefulSets(pod.Namespace).Get(ctx, owner.Name, metav1.GetOptions{})
-		if saidNotFound(err, "statefulsets", owner.Name) {
-			return 0, 0, gone, nil
-		}
-		if err != nil {
-			return 0, 0, "", fmt.Errorf("get %s of pod %s/%s: %w", name, pod.Namespace, pod.Name, err)
-		}
-		return int(set.Status.ReadyReplicas), orOne(set.Spec.Replicas), otherUID(string(set.UID), string(owner.UID), gone), nil
-	}
-	return 0, 0, "its controller is a " + owner.Kind + ", which we do not know to make it again", nil
-}
-
-func otherUID(is, was, why string) string {
-	if is == was {
-		return ""
-	}
-	return why
-}
-
-func orOne(replicas *int32) int {
-	if replicas == nil {
-		return 1 // the API's default
-	}
-	return int(*replicas)
 }
 
 // readBudgets fills which budgets select each candidate and what they still allow. Each namespace is listed once.

@@ -90,6 +90,8 @@ type looking struct {
 	podsOnce sync.Once
 	podList  []corev1.Pod
 	podsErr  error
+
+	pods podsRead // of whole nodes
 }
 
 // liveDaemonSet is the object as sent and as client-go's struct; typed is nil when the API server said that there is none.

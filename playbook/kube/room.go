@@ -54,7 +54,7 @@ func (l *looking) findRoom(ctx context.Context, from string, candidates []candid
 			continue
 		}
 		examined++
-		pods, err := l.c.podsOn(ctx, node.Name)
+		pods, err := l.podsOn(ctx, node.Name)
 		if err != nil {
 			return err
 		}

@@ -39,7 +39,7 @@ func TestTwoIdentitiesWithLeastRights(t *testing.T) {
 		rule("", "namespaces", "get"), rule("apps", "daemonsets", "get"))
 	role(t, ctx, "kube-system", reader, named(rule("coordination.k8s.io", "leases", "get"), "kube-controller-manager"))
 	role(t, ctx, namespace, reader, rule("", "pods/log", "get"))
-	role(t, ctx, masters, reader, rule("apps", "replicasets", "get"), rule("apps", "statefulsets", "get"), rule("policy", "poddisruptionbudgets", "list"))
+	role(t, ctx, masters, reader, rule("apps", "replicasets", "get", "list"), rule("apps", "statefulsets", "get", "list"), rule("policy", "poddisruptionbudgets", "list"))
 	clusterRole(t, ctx, actor, rule("", "nodes", "patch"))
 	role(t, ctx, namespace, actor, rule("apps", "daemonsets", "create"), named(rule("apps", "daemonsets", "delete", "patch"), "node-exporter"))
 	role(t, ctx, masters, actor, rule("", "pods/eviction", "create"))
