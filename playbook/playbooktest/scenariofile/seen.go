@@ -1,0 +1,181 @@
+package scenariofile
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/drydock/drydock/playbook"
+)
+
+// Seen is what a runner saw of a scenario that was played.
+type Seen struct {
+	Runs map[string]Run // by DaemonSet
+	Left Left
+	// Broken are invariants that the runner itself saw broken.
+	Broken []string
+}
+
+// Run is what was seen of a run.
+type Run struct {
+	Findings []playbook.Finding // of the ticks that had one confirmed, in order
+	States   []playbook.State   // in order, without repeats
+	Intents  []Intent
+	Outcome  playbook.Outcome
+	// Incidents are those of the run as PagerDuty has them.
+	Incidents []Incident
+}
+
+// Intent is what was seen of an intent.
+type Intent struct {
+	Lane       playbook.Lane
+	Kind       playbook.Kind
+	Result     playbook.Result
+	PromisedAt time.Time
+	SettledAt  time.Time
+}
+
+// Incident is an incident at the end.
+type Incident struct {
+	ID        string
+	Status    playbook.IncidentStatus
+	Escalated []string // to which policies Drydock did
+	Notes     string   // all of them, as they are at the end
+}
+
+// Left is the carrier at the end.
+type Left struct {
+	Cordoned []string // nodes, by name
+	Marked   []string // nodes that bear Drydock's mark
+	Lost     []string // workers whose daemon pod of the alert is not there any more
+	// DaemonSet is that of the first alert, one of Unchanged, Changed and Absent.
+	DaemonSet string
+}
+
+// Confirmed are the findings that were confirmed, in order and without repeats. Rolling_out counts only when it is wanted:
+// it also says that a pod is just starting, and whether a look falls into that second is chance.
+func (r Run) Confirmed(want []playbook.Finding) []playbook.Finding {
+	found := slices.Clone(r.Findings)
+	if !slices.Contains(want, playbook.FindingRollingOut) {
+		found = slices.DeleteFunc(found, func(f playbook.Finding) bool { return f == playbook.FindingRollingOut })
+	}
+	return slices.Compact(found)
+}
+
+// Did is what the carrier and the CI were made to do, in order.
+func (r Run) Did() []playbook.Kind {
+	var did []playbook.Kind
+	for _, i := range r.Intents {
+		if i.Result == playbook.Happened && i.Lane.Remote() != "pagerduty" {
+			did = append(did, i.Kind)
+		}
+	}
+	return did
+}
+
+// Check compares what was seen with what the scenario expects, and says what is wrong.
+func (s *Scenario) Check(seen Seen) []string {
+	problems := slices.Clone(seen.Broken)
+	problem := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	for _, name := range s.Alerts {
+		r, ok := seen.Runs[name]
+		if !ok {
+			problem("there is no run of %s", name)
+			continue
+		}
+		for _, p := range s.Expected(name).compare(r) {
+			problem("%s: %s", name, p)
+		}
+	}
+	same(problem, "cordoned nodes", sorted(seen.Left.Cordoned), sorted(s.Leaves.Cordoned))
+	same(problem, "nodes with Drydock's mark", seen.Left.Marked, nil)
+	for _, w := range seen.Left.Lost {
+		if !slices.Contains(s.Leaves.Replaced, w) && s.Leaves.DaemonSet != Absent {
+			problem("the daemon pod of %s did not live", w)
+		}
+	}
+	if seen.Left.DaemonSet != s.Leaves.DaemonSet {
+		problem("the DaemonSet is %s at the end, want %s", seen.Left.DaemonSet, s.Leaves.DaemonSet)
+	}
+	return problems
+}
+
+// same is slices.Equal with nil like empty, and words.
+func same[T comparable](problem func(string, ...any), what string, got, want []T) {
+	if !slices.Equal(got, want) {
+		problem("%s: got %v, want %v", what, got, want)
+	}
+}
+
+func sorted(names []string) []string { return slices.Sorted(slices.Values(names)) }
+
+func (e Expect) compare(r Run) (problems []string) {
+	problem := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	if r.Outcome != e.Outcome {
+		problem("outcome: got %q, want %q", r.Outcome, e.Outcome)
+	}
+	same(problem, "findings", r.Confirmed(e.Findings), e.Findings)
+	same(problem, "did", r.Did(), e.Did)
+	if missing := notThrough(r.States, e.Through); missing != "" {
+		problem("states: %v do not go through %s of %v", r.States, missing, e.Through)
+	}
+	for _, in := range r.Incidents {
+		if in.Status != e.Status {
+			problem("incident %s: is %s, want %s", in.ID, in.Status, e.Status)
+		}
+		var to []string
+		if e.EscalatedTo != "" {
+			to = []string{e.EscalatedTo}
+		}
+		same(problem, "incident "+in.ID+": escalated to", in.Escalated, to)
+		for _, words := range e.Notes {
+			if !strings.Contains(in.Notes, words) {
+				problem("incident %s: its notes do not say %q but:\n%s", in.ID, words, in.Notes)
+			}
+		}
+		if in.Notes == "" {
+			problem("incident %s: has no note", in.ID)
+		}
+		problems = append(problems, r.order(in.ID)...)
+	}
+	return problems
+}
+
+// notThrough finds the first state that does not come in its turn.
+func notThrough(states, through []playbook.State) playbook.State {
+	for _, st := range through {
+		i := slices.Index(states, st)
+		if i < 0 {
+			return st
+		}
+		states = states[i+1:]
+	}
+	return ""
+}
+
+// order checks that a note was written before the incident's state was changed, and that the state was changed at most once.
+func (r Run) order(incident string) (problems []string) {
+	noted := time.Time{}
+	changes := 0
+	for _, i := range r.Intents {
+		if i.Lane != playbook.PagerDutyLane(incident) || i.Result != playbook.Happened {
+			continue
+		}
+		switch i.Kind { //nolint:exhaustive // the others are not in this lane
+		case playbook.KindAnnotate:
+			if noted.IsZero() {
+				noted = i.SettledAt
+			}
+		case playbook.KindResolve, playbook.KindEscalate:
+			changes++
+			if noted.IsZero() || i.PromisedAt.Before(noted) && i.SettledAt.Before(noted) {
+				problems = append(problems, fmt.Sprintf("incident %s: %s came before the note", incident, i.Kind))
+			}
+		}
+	}
+	if changes > 1 {
+		problems = append(problems, fmt.Sprintf("incident %s: its state was changed %d times", incident, changes))
+	}
+	return problems
+}
