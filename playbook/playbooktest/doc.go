@@ -4,11 +4,12 @@
 // Nothing here sleeps and nothing is random: a run that takes 45 minutes on a carrier takes milliseconds here, and the
 // same scenario gives the same night every time. That makes two things possible that a real carrier does not allow:
 //
-//   - the crash sweep (Sweep): a scenario is run once to count its external calls, and then once for each call and each
-//     way to fail there: the worker dies before the call, after it, or is paused so that the call lands late, when a
-//     successor has taken over. After each of them the world's invariants (I1 to I9 of the design) must hold and the run
-//     must come to a good end;
-//   - the mutants (package mutants): the same sweep must fail when one of the product's protections is taken out.
+//   - the crash sweep: a scenario is played once to count its external calls, and then once for each call and each way to
+//     fail there: the worker dies before the call or after it, or is paused so that the call lands late, when a successor
+//     has taken over, or the call answers with an error though it did its work. After each of them the invariants (I1 to
+//     I9 of the design) must hold and the night must come to the end that the scenario names. The deaths are swept here;
+//     package sweep plays the rest, pairs of failures, and crowds: people, remotes and failures at random, by seed;
+//   - the mutants (package mutants): the sweep must fail when one of the product's protections is taken out.
 //
 // The simulated carrier obeys the rules on which those protections rely, as they were measured on a real control plane:
 // preconditions, finalizers and asynchronous garbage collection, the DaemonSet controller's idea of adoption and of an

@@ -78,9 +78,13 @@ func (l *Ledger) StartRun(_ context.Context, s playbook.Start) error {
 	return nil
 }
 
-// JoinRun adds an incident to a run that is under way.
+// JoinRun adds an incident to a run that is under way. One that unwinds or has ended is joined no more: the incident would
+// get a run of its own.
 func (l *Ledger) JoinRun(runID string, incident playbook.RunIncident) {
 	r := l.runs[runID]
+	if r.run.State == playbook.Unwinding || r.run.State.Ended() {
+		return
+	}
 	incident.JoinedAt = l.clock.Now()
 	r.run.Incidents = append(slices.Clone(r.run.Incidents), incident)
 	r.run.Version++
