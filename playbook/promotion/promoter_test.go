@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -65,6 +66,13 @@ func (c *ci) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		w.WriteHeader(http.StatusNotFound)
 	}
+}
+
+// asked lists the POSTs so far.
+func (c *ci) asked() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.posts)
 }
 
 func (c *ci) start(t *testing.T, source VersionSource, token string) *Promoter {
@@ -223,8 +231,8 @@ func TestForceIsSentOnce(t *testing.T) {
 			if s.Result != tt.want || (err != nil) != (tt.want == "") {
 				t.Errorf("result %q (%s), error %v; want %q", s.Result, s.Detail, err, tt.want)
 			}
-			if want := []string{jobPath + "/41/promotion/forcePromotion?name=prod-dal10-carrier3"}; !cmp.Equal(c.posts, want) {
-				t.Errorf("posts = %v", c.posts)
+			if want := []string{jobPath + "/41/promotion/forcePromotion?name=prod-dal10-carrier3"}; !cmp.Equal(c.asked(), want) {
+				t.Errorf("posts = %v", c.asked())
 			}
 		})
 	}
@@ -255,8 +263,8 @@ func TestForceIsNotSent(t *testing.T) {
 	if _, err := p.Do(t.Context(), playbook.Call{Action: playbook.Resolve{}}); err == nil {
 		t.Error("a resolve was taken for a promotion")
 	}
-	if len(c.posts) != 0 {
-		t.Errorf("posts = %v", c.posts)
+	if len(c.asked()) != 0 {
+		t.Errorf("posts = %v", c.asked())
 	}
 }
 
