@@ -68,21 +68,21 @@ func (d *examination) missingRights() string {
 
 // restartRefusal says why the controller-manager is not restarted, or nothing. Lag alone never restarts anything: it needs
 // the forbidden line or the dead lease (design.md, finding controller_stuck).
-func (s *situation) restartRefusal() string {
+func (s *situation) restartRefusal() Refusal {
 	switch {
 	case !s.leaseRanOut() && !s.sawForbidden():
-		return "lag alone is no reason to restart the controller-manager"
+		return refuse(RefusedByProof, "lag alone is no reason to restart the controller-manager")
 	case s.p.RestartDriver == "" || s.p.RestartDriver == "none":
-		return "no driver is configured to restart the controller-manager (controller_manager.restart)"
+		return refuse(RefusedByConfig, "no driver is configured to restart the controller-manager (controller_manager.restart)")
 	case s.restarted():
-		return "the controller-manager was restarted in this run already"
+		return refuse(RefusedByRepeat, "the controller-manager was restarted in this run already")
 	}
 	for _, r := range s.restartReservations() {
 		if !r.Held() && !s.fits(r) {
-			return fmt.Sprintf("the controller-manager was restarted %s within %s, which is the limit", count(s.used(r), "time"), short(r.Window))
+			return refuse(RefusedByBudget, "the controller-manager was restarted %s within %s, which is the limit", count(s.used(r), "time"), short(r.Window))
 		}
 	}
-	return ""
+	return Refusal{}
 }
 
 func (s *situation) restartReservations() []Reservation {
@@ -118,15 +118,17 @@ func (s *situation) tookEffect(k Kind) bool {
 
 // controllerHopeless says why there is nothing left to try on a stuck controller, or nothing. The nudge comes first; a
 // dead controller-manager can not be nudged.
-func (s *situation) controllerHopeless() string {
+func (s *situation) controllerHopeless() Refusal {
 	if !s.leaseRanOut() && !s.nudged() {
-		return ""
+		return Refusal{}
 	}
-	why := s.restartRefusal()
-	if why != "" && s.nudged() {
-		why = "a nudge did not help, and " + why
+	no := s.restartRefusal()
+	if no.Refuses() && s.nudged() {
+		no.Why = s.d.Why + "; a nudge did not help, and " + no.Why
+	} else if no.Refuses() {
+		no.Why = s.d.Why + "; " + no.Why
 	}
-	return why
+	return no
 }
 
 // controllerSettled: what was tried on the controller had its time.
@@ -150,7 +152,7 @@ func (s *situation) controllerSettled() bool {
 
 // stepController nudges first, and restarts the controller-manager only when that did not help.
 func (s *situation) stepController() {
-	if s.changing() || s.blind != "" || s.refusal() != "" || !s.ds().Exists {
+	if s.changing() || s.blind != "" || s.refusal().Refuses() || !s.ds().Exists {
 		return
 	}
 	if !s.leaseRanOut() && !s.nudged() {
@@ -160,7 +162,7 @@ func (s *situation) stepController() {
 	if s.r.State == RestartingController && !s.controllerSettled() && s.nudged() {
 		return // the nudge is still having its time
 	}
-	if s.d.Finding == FindingControllerStuck && s.d.Confirmed && s.restartRefusal() == "" {
+	if s.d.Finding == FindingControllerStuck && s.d.Confirmed && !s.restartRefusal().Refuses() {
 		s.promise(s.restart(), 0, s.restartReservations()...)
 	}
 }

@@ -33,11 +33,12 @@ func (s *situation) leaveUndrainable() {
 		return
 	}
 	for s.d.Finding == FindingNodeFull && s.d.Confirmed && s.d.Node != "" {
-		why := s.drainRefusal(s.d.Node)
-		if why == "" {
+		no := s.drainRefusal(s.d.Node)
+		if !no.Refuses() {
 			return
 		}
-		s.skip(s.d.Node, why)
+		s.refused = append(s.refused, no)
+		s.skip(s.d.Node, no.Why)
 	}
 }
 
@@ -77,7 +78,12 @@ func (s *situation) enter(e edge) {
 	switch e.to {
 	case Unwinding:
 		end := Ending{Outcome: e.end, Why: s.d.Why, Finding: s.d.Finding}
-		if e.why != nil {
+		switch {
+		case e.refusal != nil:
+			no := e.refusal(s)
+			s.refused = append(s.refused, no)
+			end.Why, end.Refusal = no.Why, no.Name
+		case e.why != nil:
 			end.Why = e.why(s)
 		}
 		if e.when == gHumanActed {
@@ -223,6 +229,7 @@ func (s *situation) decision(e edge, to State) Decision {
 		}
 	}
 	d.Release = (to == Verifying || to.Ended()) && len(s.r.Owed()) == 0 && !s.changing() && !promisesChange(s.promises)
+	d.Refused = s.refused
 	d.Withdraw = s.withdrawals(to)
 	s.unblind(&d)
 	return d

@@ -86,34 +86,34 @@ func (s *situation) drainReservations(need int) []Reservation {
 }
 
 // drainRefusal says why a full node is not touched, or nothing.
-func (s *situation) drainRefusal(node string) string {
+func (s *situation) drainRefusal(node string) Refusal {
 	n, ok := s.node(node)
 	pods, counted := s.o.NodePods[node].Get()
 	if !ok || !counted {
-		return ""
+		return Refusal{}
 	}
 	if n.Unschedulable && (n.CordonedBy == nil || n.CordonedBy.Run != s.r.ID) {
-		return "the node is cordoned, and not by this run"
+		return refuse(RefusedByCordon, "the node is cordoned, and not by this run")
 	}
 	if len(s.p.DrainFrom) == 0 {
-		return "no namespace is configured whose pods may be moved (drain_namespaces)"
+		return refuse(RefusedByNamespace, "no namespace is configured whose pods may be moved (drain_namespaces)")
 	}
 	k := need(n, pods)
 	switch movable := victims(pods); {
 	case k > s.p.Limits.EvictionsPerNode:
-		return fmt.Sprintf("%s would have to move, more than the limit of %d per node", count(k, "pod"), s.p.Limits.EvictionsPerNode)
+		return refuse(RefusedByNeed, "%s would have to move, more than the limit of %d per node", count(k, "pod"), s.p.Limits.EvictionsPerNode)
 	case len(movable) == 0 && k > 0:
-		return "none of its pods may be moved" + whyNotMovable(pods)
+		return refuse(RefusedByPods, "none of its pods may be moved%s", whyNotMovable(pods))
 	case len(movable) < k:
-		return fmt.Sprintf("%s must move and only %d may%s", count(k, "pod"), len(movable), whyNotMovable(pods))
+		return refuse(RefusedByPods, "%s must move and only %d may%s", count(k, "pod"), len(movable), whyNotMovable(pods))
 	}
 	for _, r := range s.drainReservations(k) {
 		if !r.Held() && !s.fits(r) {
-			return fmt.Sprintf("%s would have to move, and the budget %s has %d left of %d", count(k, "pod"), r.Budget(),
+			return refuse(RefusedByBudget, "%s would have to move, and the budget %s has %d left of %d", count(k, "pod"), r.Budget(),
 				max(0, r.Limit-s.used(r)), r.Limit)
 		}
 	}
-	return ""
+	return Refusal{}
 }
 
 func whyNotMovable(pods NodePods) string {
@@ -249,7 +249,7 @@ func (s *situation) placed(node string) bool {
 func (s *situation) drainWantsReapply() bool {
 	dr := s.m.Drain
 	if dr == nil || dr.Over || dr.Reapplied || s.changing() || s.blind != "" || dr.FreeSince.IsZero() ||
-		s.p.DaemonSet.Reapply == ReapplyNever || s.reapplyRefusal() != "" || s.surgeryRefusal() != "" {
+		s.p.DaemonSet.Reapply == ReapplyNever || s.reapplyRefusal().Refuses() || s.surgeryRefusal().Refuses() {
 		return false
 	}
 	if s.placed(dr.Node) {
@@ -311,9 +311,9 @@ func (s *situation) stepCordon(n Node, pods NodePods, counted bool) {
 	if !counted || s.blind != "" {
 		return
 	}
-	why := orElse(s.surgeryRefusal(), s.drainRefusal(n.Name))
-	if why != "" {
-		s.failDrain(why)
+	if no := s.surgeryRefusal().or(s.drainRefusal(n.Name)); no.Refuses() {
+		s.refused = append(s.refused, no)
+		s.failDrain(no.Why)
 		return
 	}
 	s.m.Drain.Need = need(n, pods)
@@ -369,8 +369,9 @@ func (s *situation) stepEvict(n Node, pods NodePods, owed Obligation) {
 			reservations = append(reservations, r)
 		}
 	}
-	if why := s.surgeryRefusal(); why != "" {
-		giveUp(why)
+	if no := s.surgeryRefusal(); no.Refuses() {
+		s.refused = append(s.refused, no)
+		giveUp(no.Why)
 		return
 	}
 	victim, ok := s.nextVictim(pods, moved)
@@ -463,7 +464,7 @@ func (s *situation) drainPlan(node string) []Action {
 	for _, c := range spread(victims(pods), need(n, pods)) {
 		plan = append(plan, evictionOf(n.Name, c))
 	}
-	if s.p.DaemonSet.Reapply == ReapplyAlways && s.reapplyRefusal() == "" && (s.m.Drain == nil || !s.m.Drain.Reapplied) {
+	if s.p.DaemonSet.Reapply == ReapplyAlways && !s.reapplyRefusal().Refuses() && (s.m.Drain == nil || !s.m.Drain.Reapplied) {
 		plan = append(plan, s.reapplyPlan()...)
 	}
 	return append(plan, cordon.Undo())

@@ -12,6 +12,9 @@ const noteLimit = 4000
 // nodesShown is how many nodes a note lists by name.
 const nodesShown = 8
 
+// relatedShown is how many other incidents of the run a note names.
+const relatedShown = 5
+
 type noteText struct{ strings.Builder }
 
 func (n *noteText) line(format string, args ...any) {
@@ -225,11 +228,16 @@ func (s *situation) nodes(n *noteText) {
 
 // related names the run's other incidents.
 func (s *situation) related(n *noteText, in RunIncident) {
+	var others []string
 	for _, other := range s.r.Incidents {
 		if other.ID != in.ID {
-			n.item("See also:", "%s", strings.TrimSpace(other.label()+" "+other.URL))
+			others = append(others, strings.TrimSpace(other.label()+" "+other.URL))
 		}
 	}
+	if more := len(others) - relatedShown; more > 0 {
+		others = append(others[:relatedShown], fmt.Sprintf("and %d more of the same run", more))
+	}
+	n.list("See also:", others)
 }
 
 // evidence adds what was collected, as far as it fits; all of it is in the run's history.

@@ -303,6 +303,8 @@ type LedgerFacts struct {
 	// BreakerUntil is set while the target's breaker is open; Tries describes the runs that opened it.
 	BreakerUntil time.Time `json:"breaker_until,omitzero"`
 	Tries        []string  `json:"tries,omitempty"`
+	// RepairedToday is how many runs of this target changed something and ended as resolved within the last 24 hours.
+	RepairedToday int `json:"repaired_today,omitempty"`
 	// Cancelled is who asked for the run to stop.
 	Cancelled string `json:"cancelled,omitempty"`
 	// ApprovedHash is the plan hash that a person approved, by whom.

@@ -24,18 +24,18 @@ func (s *situation) plan() []Action {
 	case FindingNodeFull:
 		return s.planDrains()
 	case FindingUncovered:
-		if s.reapplyRefusal() == "" {
+		if !s.reapplyRefusal().Refuses() {
 			return s.reapplyPlan()
 		}
 	case FindingAbsent:
-		if promo, ok := s.o.Promotion.Get(); ok && promo.Build != 0 && s.promotionSpent() == "" {
+		if promo, ok := s.o.Promotion.Get(); ok && promo.Build != 0 && !s.promotionSpent().Refuses() {
 			return []Action{s.promotion(promo)}
 		}
 	case FindingControllerStuck:
 		switch {
 		case !s.leaseRanOut() && !s.nudged():
 			return []Action{s.nudge()}
-		case s.restartRefusal() == "":
+		case !s.restartRefusal().Refuses():
 			return []Action{s.restart()}
 		}
 	case FindingUnknown, FindingDeleting, FindingRefused, FindingRollingOut, FindingDisk, FindingNoRoom, FindingNodeDown,
@@ -48,14 +48,14 @@ func (s *situation) plan() []Action {
 func (s *situation) planDrains() []Action {
 	var plan []Action
 	first := s.d.Node
-	if first != "" && s.drainRefusal(first) == "" {
+	if first != "" && !s.drainRefusal(first).Refuses() {
 		plan = append(plan, s.drainPlan(first)...)
 	}
 	for _, v := range s.d.Verdicts {
 		if v.Verdict != VerdictNodeFull || v.Node == first {
 			continue
 		}
-		if _, skip := s.m.Skipped[v.Node]; !skip && s.drainRefusal(v.Node) == "" {
+		if _, skip := s.m.Skipped[v.Node]; !skip && !s.drainRefusal(v.Node).Refuses() {
 			plan = append(plan, s.drainPlan(v.Node)...)
 		}
 	}

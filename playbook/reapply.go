@@ -24,26 +24,26 @@ func (s *situation) reapplyReservations() []Reservation {
 }
 
 // reapplyRefusal says why the DaemonSet is not deleted and created again, or nothing: facts that do not pass by waiting.
-func (s *situation) reapplyRefusal() string {
+func (s *situation) reapplyRefusal() Refusal {
 	ds := s.ds()
 	switch {
 	case s.p.DaemonSet.Reapply == ReapplyNever:
-		return "the configuration says never to reapply it (reapply: never)"
+		return refuse(RefusedByConfig, "the configuration says never to reapply it (reapply: never)")
 	case len(ds.Owners) > 0:
-		return "it is owned by " + strings.Join(ds.Owners, ", ") + ", which would fight a reapply: sync it there"
+		return refuse(RefusedByOwner, "it is owned by %s, which would fight a reapply: sync it there", strings.Join(ds.Owners, ", "))
 	case ds.GitOps != "":
-		return "it belongs to " + ds.GitOps + ", which would fight a reapply: sync it there"
+		return refuse(RefusedByOwner, "it belongs to %s, which would fight a reapply: sync it there", ds.GitOps)
 	case len(ds.Finalizers) > 0:
-		return "it has finalizers of others: " + strings.Join(ds.Finalizers, ", ")
+		return refuse(RefusedByFinalizer, "it has finalizers of others: %s", strings.Join(ds.Finalizers, ", "))
 	case ds.EmptySelector:
-		return "its selector is empty: a new one would adopt every pod"
+		return refuse(RefusedBySelector, "its selector is empty: a new one would adopt every pod")
 	}
 	for _, r := range s.reapplyReservations() {
 		if !r.Held() && !s.fits(r) {
-			return fmt.Sprintf("it was reapplied %s within %s, which is the limit", count(s.used(r), "time"), short(r.Window))
+			return refuse(RefusedByBudget, "it was reapplied %s within %s, which is the limit", count(s.used(r), "time"), short(r.Window))
 		}
 	}
-	return ""
+	return Refusal{}
 }
 
 // reapplyNotYet says what has to pass before the delete, or nothing. Each is a fact without which an orphan delete can
@@ -230,8 +230,9 @@ func (s *situation) stepDelete() {
 		return
 	}
 	fail := func(why string) { re.Over, re.Failed = true, why }
-	if why := orElse(s.surgeryRefusal(), s.reapplyRefusal()); why != "" {
-		fail("the DaemonSet is not reapplied: " + why)
+	if no := s.surgeryRefusal().or(s.reapplyRefusal()); no.Refuses() {
+		s.refused = append(s.refused, no)
+		fail("the DaemonSet is not reapplied: " + no.Why)
 		return
 	}
 	if s.dsGone() {

@@ -51,17 +51,17 @@ func (s *situation) promotes() []Intent {
 }
 
 // promotionSpent says why the component is not promoted again, or nothing. One run promotes once, whatever came of it.
-func (s *situation) promotionSpent() string {
+func (s *situation) promotionSpent() Refusal {
 	if len(s.promotes()) > 0 {
-		return "the DaemonSet is absent again though its component was promoted in this run"
+		return refuse(RefusedByRepeat, "the DaemonSet is absent again though its component was promoted in this run")
 	}
 	for _, r := range s.promoteReservations() {
 		if !r.Held() && !s.fits(r) {
-			return fmt.Sprintf("the DaemonSet is absent, and %s was promoted to this carrier %s within %s, which is the limit",
+			return refuse(RefusedByBudget, "the DaemonSet is absent, and %s was promoted to this carrier %s within %s, which is the limit",
 				s.p.DaemonSet.Promotion, count(s.used(r), "time"), short(r.Window))
 		}
 	}
-	return ""
+	return Refusal{}
 }
 
 // promotionFailure says that the promotion can not bring the DaemonSet back, or nothing.
@@ -115,7 +115,7 @@ func (s *situation) stepRedeploy() {
 	if len(s.promotes()) > 0 {
 		return
 	}
-	if !ok || s.changing() || s.blind != "" || s.refusal() != "" || promo.Build == 0 || s.ds().Exists {
+	if !ok || s.changing() || s.blind != "" || s.refusal().Refuses() || promo.Build == 0 || s.ds().Exists {
 		return
 	}
 	s.promise(s.promotion(promo), 0, s.promoteReservations()...)

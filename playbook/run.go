@@ -163,6 +163,8 @@ type Ending struct {
 	Why     string  `json:"why"`
 	// Finding is the one that led to the ending: the next step is about it, not about a later look.
 	Finding Finding `json:"finding,omitempty"`
+	// Refusal names the protection that led here, when one did.
+	Refusal string `json:"refusal,omitempty"`
 	// Acted is the incident on which a person acted, when that is what stopped the run; the others are handed over.
 	Acted string `json:"acted,omitempty"`
 }

@@ -31,6 +31,7 @@ type situation struct {
 	wants    []Want
 	wait     time.Duration
 	ends     map[string]Outcome
+	refused  []Refusal
 }
 
 func newSituation(p Policy, r Run, o Observation) *situation {
@@ -212,45 +213,47 @@ func (s *situation) openLane(remotes ...string) bool {
 // there until it is.
 func (s *situation) changing() bool { return s.openLane("carrier", "jenkins") }
 
-// tooManyMissing says why node surgery is refused when a large part of the carrier is missing: that is a bad release or an
-// outage, not a full node.
-func (s *situation) tooManyMissing() string {
+// tooManyMissing refuses node surgery when a large part of the carrier is missing: that is a bad release or an outage, not
+// a full node.
+func (s *situation) tooManyMissing() Refusal {
 	limit := max(s.p.Limits.MissingNodesMin, int(s.p.Limits.MissingNodesShare*float64(s.d.Expected)))
 	if s.d.Missing > limit || s.d.Missing*2 > s.d.Expected {
-		return fmt.Sprintf("%d of %s missing: too many for work on single nodes (limit %d, and half)",
+		return refuse(RefusedByShare, "%d of %s missing: too many for work on single nodes (more than %d, or than half)",
 			s.d.Missing, count(s.d.Expected, "expected node"), limit)
 	}
-	return ""
+	return Refusal{}
 }
 
+// flapLimit is how often within a day a target may be repaired before a person has to find out why it comes back
+// (durability.md 2.4).
+const flapLimit = 3
+
 // refusal says why no new change may be made at all, or nothing.
-func (s *situation) refusal() string {
+func (s *situation) refusal() Refusal {
 	switch {
 	case s.r.Mode == ModeObserve:
-		return "the carrier's mode is observe"
+		return refuse(RefusedByMode, "the carrier's mode is observe")
 	case !s.ledgerKnown:
-		return ""
+		return Refusal{}
 	case s.now.Before(s.ledger.BreakerUntil):
-		return fmt.Sprintf("the breaker is open until %s: %s had no effect", s.ledger.BreakerUntil.UTC().Format("15:04 UTC"),
+		return refuse(RefusedByBreaker, "the breaker is open until %s: %s had no effect", s.ledger.BreakerUntil.UTC().Format("15:04 UTC"),
 			count(len(s.ledger.Tries), "earlier run"))
+	case s.ledger.RepairedToday >= flapLimit && s.r.Trigger != TriggerRetrigger:
+		return refuse(RefusedByFlapping, "it was repaired %s within a day and came back: a person has to find out why",
+			count(s.ledger.RepairedToday, "time"))
 	case len(s.ledger.SameDaemonSet) >= 3:
-		return fmt.Sprintf("the same DaemonSet fails on %s within 15 minutes: that is not one carrier's fault",
+		return refuse(RefusedBySystem, "the same DaemonSet fails on %s within 15 minutes: that is not one carrier's fault",
 			count(len(s.ledger.SameDaemonSet), "carrier"))
 	case s.now.After(s.lastChangeAt()):
-		return "the deadline is too near for a new change"
+		return refuse(RefusedByDeadline, "the deadline is too near for a new change")
 	case s.ds().EmptySelector:
-		return "the DaemonSet's selector is empty: it would match every pod"
+		return refuse(RefusedBySelector, "the DaemonSet's selector is empty: it would match every pod")
 	}
-	return ""
+	return Refusal{}
 }
 
 // surgeryRefusal says why no work on nodes or on the DaemonSet itself may begin, or nothing.
-func (s *situation) surgeryRefusal() string {
-	if why := s.refusal(); why != "" {
-		return why
-	}
-	return s.tooManyMissing()
-}
+func (s *situation) surgeryRefusal() Refusal { return s.refusal().or(s.tooManyMissing()) }
 
 func (s *situation) ds() DaemonSet {
 	ds, _ := s.o.DaemonSet.Get()

@@ -15,6 +15,8 @@ type edge struct {
 	to   State
 	end  Outcome
 	why  func(*situation) string // for an ending: why; the diagnosis' own words when nil
+	// refusal is why for an ending that a protection of ours leads to.
+	refusal func(*situation) Refusal
 }
 
 // row is a state's default cell and its exceptions.
@@ -43,8 +45,8 @@ var (
 	gBlind             = &guard{"a reading beyond the carrier is missing", func(s *situation) bool { return s.blind != "" }}
 	gObserving         = &guard{"the mode is observe", func(s *situation) bool { return s.r.Mode == ModeObserve }}
 	gClaimHeld         = &guard{"another run holds the carrier's claim", func(s *situation) bool { return s.ledger.ClaimHolder != "" }}
-	gRefused           = &guard{"no change may be made now", func(s *situation) bool { return s.refusal() != "" }}
-	gSurgery           = &guard{"work on nodes is refused", func(s *situation) bool { return s.surgeryRefusal() != "" }}
+	gRefused           = &guard{"no change may be made now", func(s *situation) bool { return s.refusal().Refuses() }}
+	gSurgery           = &guard{"work on nodes is refused", func(s *situation) bool { return s.surgeryRefusal().Refuses() }}
 	gUnapproved        = &guard{"the plan needs a person's approval", func(s *situation) bool { return s.r.Mode == ModeApprove && !s.approved() }}
 	gBackupOwed        = &guard{"this run still owes the DaemonSet's re-creation", func(s *situation) bool { _, ok := s.owesCreate(); return ok }}
 	gNamespace         = &guard{"the namespace is gone", (*situation).namespaceGone}
@@ -53,10 +55,10 @@ var (
 	gSource            = &guard{"the version source did not answer", func(s *situation) bool { return !s.o.Promotion.IsKnown() }}
 	gOnPurpose         = &guard{"it was deleted on purpose", func(s *situation) bool { return s.onPurpose() != "" && !s.approved() }}
 	gNoBuild           = &guard{"no build has the deployed version", (*situation).noBuild}
-	gPromoted          = &guard{"it was promoted before", func(s *situation) bool { return s.promotionSpent() != "" }}
-	gHopeless          = &guard{"nothing is left to try on the controller", func(s *situation) bool { return s.controllerHopeless() != "" }}
+	gPromoted          = &guard{"it was promoted before", func(s *situation) bool { return s.promotionSpent().Refuses() }}
+	gHopeless          = &guard{"nothing is left to try on the controller", func(s *situation) bool { return s.controllerHopeless().Refuses() }}
 	gSkipped           = &guard{"every full node is left alone", func(s *situation) bool { return s.d.Node == "" }}
-	gNoReapply         = &guard{"a reapply is not allowed", func(s *situation) bool { return s.reapplyRefusal() != "" }}
+	gNoReapply         = &guard{"a reapply is not allowed", func(s *situation) bool { return s.reapplyRefusal().Refuses() }}
 	gDiskOver          = &guard{"the wait for the disks is over", func(s *situation) bool { return s.inStateFor() >= s.p.Timing.DiskWait }}
 	gPromoteLost       = &guard{"the promotion failed, or what became of it is not known", func(s *situation) bool { return s.promotionFailure() != "" }}
 	gRedeployed        = &guard{"the promotion has ended and the DaemonSet exists", (*situation).redeployed}
@@ -88,6 +90,11 @@ func handOver(when *guard, why func(*situation) string) edge {
 	return edge{when: when, to: Unwinding, end: OutcomeEscalated, why: why}
 }
 
+// refuses is a hand-over because a protection refuses the change.
+func refuses(when *guard, no func(*situation) Refusal) edge {
+	return edge{when: when, to: Unwinding, end: OutcomeEscalated, refusal: no}
+}
+
 func standDown(when *guard, why func(*situation) string) edge {
 	return edge{when: when, to: Unwinding, end: OutcomeStoodDown, why: why}
 }
@@ -110,7 +117,9 @@ func globalEdges() []edge {
 			return "the incident was resolved by others"
 		}),
 		standDown(gCancelled, func(s *situation) string { return "the run was cancelled by " + s.ledger.Cancelled }),
-		handOver(gKillSwitch, func(s *situation) string { return "the kill switch is engaged: " + s.ledger.KillSwitch }),
+		refuses(gKillSwitch, func(s *situation) Refusal {
+			return refuse(RefusedByKill, "the kill switch is engaged: %s", s.ledger.KillSwitch)
+		}),
 		handOver(gDeadline, func(s *situation) string {
 			return fmt.Sprintf("the run's deadline has passed (%s): %s", short(s.now.Sub(s.r.StartedAt)), orElse(s.blind, s.d.Why))
 		}),
@@ -137,15 +146,15 @@ func actVerb(k ActKind) string {
 }
 
 // change is the common head of every cell that leads to a change of the carrier: what must hold before it, in order.
-// refuse is the guard of the changes' own refusals.
-func change(refuse *guard, why func(*situation) string, rest ...edge) []edge {
+// when is the guard of the changes' own refusals.
+func change(when *guard, no func(*situation) Refusal, rest ...edge) []edge {
 	head := []edge{
 		{when: gUnconfirmed, to: Triage},
 		{when: gBlind, to: Triage},
 	}
 	head = append(head, standDown(gObserving, func(s *situation) string { return "the carrier's mode is observe: " + s.d.Why }))
 	return append(append(head, rest...),
-		handOver(refuse, why),
+		refuses(when, no),
 		edge{when: gUnapproved, to: AwaitingApproval},
 		edge{when: gClaimHeld, to: Triage},
 	)
@@ -196,16 +205,20 @@ func table() map[State]row {
 						promo, _ := s.o.Promotion.Get()
 						return "the DaemonSet is absent, and the CI has no build of its deployed version " + promo.Version
 					}),
-					handOver(gPromoted, (*situation).promotionSpent),
+					refuses(gPromoted, (*situation).promotionSpent),
 				)...), stay(Redeploying)),
 				FindingControllerStuck: append(change(gRefused, refused,
-					handOver(gHopeless, func(s *situation) string { return s.d.Why + "; " + s.controllerHopeless() })),
+					refuses(gHopeless, (*situation).controllerHopeless)),
 					stay(RestartingController)),
 				FindingDisk: {standDown(gObserving, nil), stay(WaitingForDisk)},
 				FindingNodeFull: append(change(gSurgery, surgery,
 					handOver(gSkipped, nil)), stay(Draining)),
 				FindingUncovered: append(change(gSurgery, surgery,
-					handOver(gNoReapply, func(s *situation) string { return s.d.Why + "; the DaemonSet is not reapplied: " + s.reapplyRefusal() })),
+					refuses(gNoReapply, func(s *situation) Refusal {
+						no := s.reapplyRefusal()
+						no.Why = s.d.Why + "; the DaemonSet is not reapplied: " + no.Why
+						return no
+					})),
 					stay(Reapplying)),
 				FindingHealthy: {stay(Verifying)},
 			},

@@ -18,6 +18,7 @@ import (
 const (
 	sameDaemonSetWindow = 15 * time.Minute
 	breakerOpen         = time.Hour
+	repairedWindow      = 24 * time.Hour
 )
 
 // Facts implements playbook.Ledger.
@@ -40,6 +41,10 @@ func (s *Store) Facts(ctx context.Context, _ playbook.Hold, r playbook.Run) (pla
 			f.SameDaemonSet, err = pgx.CollectRows(rows, pgx.RowTo[string])
 			return err
 		})
+	batch.Queue(`SELECT count(*) FROM runs r WHERE target = $1 AND id <> $2 AND outcome = 'resolved'
+		AND finished_at > clock_timestamp() - $3::interval
+		AND EXISTS (SELECT FROM intents i WHERE i.run = r.id AND i.change AND i.result = 'happened')`,
+		r.Target.String(), r.ID, repairedWindow).QueryRow(func(row pgx.Row) error { return row.Scan(&f.RepairedToday) })
 	batch.Queue(`SELECT cancelled_by, approved_hash, approved_by FROM runs WHERE id = $1`, r.ID).
 		QueryRow(func(row pgx.Row) error { return row.Scan(&f.Cancelled, &f.ApprovedHash, &f.ApprovedBy) })
 	batch.Queue(`SELECT daemonset FROM last_seen WHERE target = $1`, r.Target.String()).

@@ -54,7 +54,7 @@ func (m storeMetrics) Collect(ch chan<- prometheus.Metric) {
 	gauge(overdueRun, float64(s.Overdue))
 }
 
-// countRuns counts ended runs and how long they took.
+// countRuns counts ended runs and how long they took, and what our protections refused.
 func countRuns(r *prometheus.Registry) func(before, after playbook.Run, d playbook.Decision) {
 	ended := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "drydock_runs_total", Help: "Runs that ended here, by trigger, finding and outcome.",
@@ -62,8 +62,17 @@ func countRuns(r *prometheus.Registry) func(before, after playbook.Run, d playbo
 	took := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "drydock_run_duration_seconds", Help: "How long runs took.", Buckets: []float64{30, 60, 120, 300, 600, 1200, 2700, 5400},
 	}, []string{"outcome"})
-	r.MustRegister(ended, took)
-	return func(before, after playbook.Run, _ playbook.Decision) {
+	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "drydock_safety_blocks_total", Help: "Changes that a protection refused, by its name.",
+	}, []string{"guard"})
+	for _, name := range playbook.Refusals() {
+		refused.WithLabelValues(name) // zero is a figure too
+	}
+	r.MustRegister(ended, took, refused)
+	return func(before, after playbook.Run, d playbook.Decision) {
+		for _, no := range d.Refused {
+			refused.WithLabelValues(no.Name).Inc()
+		}
 		if before.State.Ended() || !after.State.Ended() {
 			return
 		}
