@@ -17,7 +17,7 @@ func TestDrainPlanIsTheSmallest(t *testing.T) {
 		pods := NodePods{PendingDaemon: rapid.IntRange(1, 4).Draw(t, "waiting")}
 		for i := range rapid.IntRange(0, 9).Draw(t, "pods") {
 			c := Candidate{Namespace: "kubx-masters", Name: string(rune('a' + i)), UID: string(rune('a' + i)),
-				Owner: rapid.SampledFrom([]string{"ReplicaSet/x", "ReplicaSet/y", "ReplicaSet/z"}).Draw(t, "owner"),
+				Owner:    rapid.SampledFrom([]string{"ReplicaSet/x", "ReplicaSet/y", "ReplicaSet/z"}).Draw(t, "owner"),
 				Priority: int32(rapid.IntRange(0, 2).Draw(t, "priority")), OwnerReady: 3, OwnerWants: 3}
 			if rapid.Bool().Draw(t, "stays") {
 				c.NotMovable = "mirror pod of a static pod"

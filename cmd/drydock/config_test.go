@@ -72,8 +72,8 @@ func TestConfigErrorsNameKeyLineAndMend(t *testing.T) {
 				"carriers[2].pod_limit: -1 is negative", "carriers[2].kubeconfig: is missing", `carriers[3].name: "c1" is listed twice`},
 		},
 		"daemonset entries": {
-			"daemonsets:\n- {name: a, namespace: b, promotion: x, escalation_policy: lower}\n- {name: a, namespace: b, reapply: maybe}\n- {name: A, namespace: ''}\n",
-			[]string{`daemonsets[0].promotion: "x" is not a key of promotions`, `daemonsets[0].escalation_policy: "lower" does not look like`,
+			"daemonsets:\n- {name: a, namespace: b, promotion: x, escalation_policy: 'no id'}\n- {name: a, namespace: b, reapply: maybe}\n- {name: A, namespace: ''}\n",
+			[]string{`daemonsets[0].promotion: "x" is not a key of promotions`, `daemonsets[0].escalation_policy: "no id" does not look like`,
 				"daemonsets[1]: b/a is listed twice", `daemonsets[1].reapply: "maybe"`, `daemonsets[2].name: "A"`, `daemonsets[2].namespace: ""`},
 		},
 		"promotion entries": {
@@ -93,8 +93,8 @@ func TestConfigErrorsNameKeyLineAndMend(t *testing.T) {
 			[]string{"limits.missing_nodes_share: 20 is not a share", "limits.evictions_per_run: -1 is negative", "limits.ineffective_runs: 0"},
 		},
 		"pagerduty": {
-			"pagerduty: {token: {env: A}, api_url: x, service_ids: ["p 1"], reconcile_every: 0s}\nself_alert: {}\n",
-			[]string{"pagerduty.from: is missing", `pagerduty.api_url: "x"`, `pagerduty.service_ids: "p1"`, "reconcile_every: 0s is not positive",
+			"pagerduty: {token: {env: A}, api_url: x, service_ids: ['p 1'], reconcile_every: 0s}\nself_alert: {}\n",
+			[]string{"pagerduty.from: is missing", `pagerduty.api_url: "x"`, `pagerduty.service_ids: "p 1"`, "reconcile_every: 0s is not positive",
 				"self_alert.routing_key: is missing"},
 		},
 	}
