@@ -74,7 +74,8 @@ func (s *situation) enter(e edge) {
 	if e.to == s.r.State {
 		return
 	}
-	s.m.EnteredAt = s.now
+	// Last: an ending's why may say how long the run was in the state that it leaves.
+	defer func() { s.m.EnteredAt = s.now }()
 	switch e.to {
 	case Unwinding:
 		end := Ending{Outcome: e.end, Why: s.d.Why, Finding: s.d.Finding}
