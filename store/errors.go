@@ -15,6 +15,8 @@ var (
 	ErrNotAwaitingApproval = errors.New("run does not await an approval")
 	// ErrPlanChanged: the run's plan is not the one that was approved.
 	ErrPlanChanged = errors.New("plan has changed")
+	// ErrKeyReused: the Idempotency-Key is bound to another request.
+	ErrKeyReused = errors.New("Idempotency-Key was used for another request")
 	// ErrNoEvent: there is no such event.
 	ErrNoEvent = errors.New("event does not exist")
 	// ErrClosed: the store was closed; nothing was written.
