@@ -61,7 +61,8 @@ type Carrier struct {
 	controller controllerManager
 	waking     bool
 	// bearing is the revision hashes that the controller has stored, by DaemonSet: a new one needs the right to create.
-	bearing map[string]bool
+	bearing    map[string]bool
+	managerLog map[string][]playbook.LogLine // by "namespace/name"
 	// What people did to DaemonSets ("namespace/name"), and the uids of pods that a rollout or a person replaced.
 	edits    map[string]map[string]string
 	removed  map[string]bool
@@ -99,7 +100,7 @@ type daemonEvent struct {
 func NewCarrier(clock *Clock, name string) *Carrier {
 	return &Carrier{Name: name, Delays: DefaultDelays(), clock: clock, OrphanRace: 25 * time.Millisecond,
 		Unreadable: map[string]string{}, Quota: map[string]string{}, namespaces: map[string]*Namespace{},
-		bearing: map[string]bool{}, edits: map[string]map[string]string{}, removed: map[string]bool{}, controller: controllerManager{holder: name + "-master-01"}}
+		bearing: map[string]bool{}, managerLog: map[string][]playbook.LogLine{}, edits: map[string]map[string]string{}, removed: map[string]bool{}, controller: controllerManager{holder: name + "-master-01"}}
 }
 
 // Node is a node of the carrier.

@@ -79,7 +79,8 @@ func (c *Carrier) sync(s *DaemonSet) {
 	}
 	revision := s.Namespace + "/" + s.Name + "/" + s.hash()
 	if c.RevisionsForbidden && (!c.bearing[revision] || s.observedGeneration == 0) {
-		return // constructHistory fails before anything else, without an event
+		c.logForbidden(s) // constructHistory fails before anything else, without an event
+		return
 	}
 	c.bearing[revision] = true
 	c.adopt(s)

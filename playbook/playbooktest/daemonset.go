@@ -220,3 +220,12 @@ func (c *Carrier) event(s *DaemonSet, reason, message string) {
 	c.events = append(c.events, daemonEvent{s.Namespace, s.Name,
 		playbook.Event{Reason: reason, Message: message, Count: 1, At: c.clock.Now()}})
 }
+
+// logForbidden is the line that the controller-manager logs each time it may not store a revision.
+func (c *Carrier) logForbidden(s *DaemonSet) {
+	const line = `"Unhandled Error" err="%s/%s failed with : failed to construct revisions of DaemonSet: ` +
+		`controllerrevisions.apps is forbidden: User \"system:serviceaccount:kube-system:daemon-set-controller\" ` +
+		`cannot create resource \"controllerrevisions\" in API group \"apps\" in the namespace \"%s\""`
+	key := s.Namespace + "/" + s.Name
+	c.managerLog[key] = append(c.managerLog[key], playbook.LogLine{At: c.clock.Now(), Text: fmt.Sprintf(line, s.Namespace, s.Name, s.Namespace)})
+}

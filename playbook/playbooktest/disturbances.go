@@ -163,7 +163,7 @@ func disturbances() []Scenario {
 			},
 			Later: func(w *World) {
 				c := w.Carrier(defaultCarrier)
-				w.Clock.After(10*time.Second, func() { c.RevisionsForbidden = false })
+				w.Clock.After(3*time.Second, func() { c.RevisionsForbidden = false })
 			},
 			Ends: []End{repaired}, Did: []playbook.Kind{playbook.KindNudge},
 		},

@@ -47,6 +47,17 @@ func (c *Carrier) observeWanted(w playbook.Want, look playbook.Look, s *DaemonSe
 		fill(c, &o.Adoption, "adoption", func() playbook.Adoption { return c.readAdoption(s, w.UIDs) })
 	case playbook.WantEvidence:
 		fill(c, &o.Evidence, "evidence", func() []playbook.Evidence { return c.readEvidence(look.Target) })
+	case playbook.WantManagerLog:
+		fill(c, &o.ManagerLog, "manager_log", func() playbook.ManagerLog {
+			lines := c.managerLog[look.Target.Namespace+"/"+look.Target.DaemonSet]
+			return playbook.ManagerLog{Source: "pod kube-system/kube-controller-manager-" + c.controller.holder, Lines: slices.Clone(lines)}
+		})
+		fill(c, &o.MissingRights, "missing_rights", func() []string {
+			if c.RevisionsForbidden {
+				return []string{"create controllerrevisions.apps"}
+			}
+			return []string{}
+		})
 	case playbook.WantPromotion, playbook.WantDiskIncidents: // other remotes'
 	}
 }

@@ -73,6 +73,14 @@ func absent(w *World) *Carrier {
 	return c
 }
 
+// deadController is a carrier whose controller-manager died before it could replace a daemon pod.
+func deadController(w *World) {
+	c := healthy(w)
+	w.Clock.Advance(time.Minute)
+	c.StopController()
+	c.HumanEvict(podOn(c, defaultDaemon, "worker-4"))
+}
+
 func marked(c *Carrier, node string) func() bool {
 	return func() bool { return c.Node(node).Mark != nil }
 }
@@ -265,6 +273,30 @@ func repairs() []Scenario {
 				c.SetNotReady("worker-5", "kubelet stopped")
 			},
 			Ends: handedOver(playbook.FindingNodeDown, "worker-5"), Did: drained,
+		},
+		{
+			Name:   "the controller-manager is dead, and is restarted",
+			Setup:  func(w *World) { deadController(w) },
+			Policy: func(p *playbook.Policy) { p.RestartDriver = "deployment" },
+			Ends:   []End{repaired}, Did: []playbook.Kind{playbook.KindRestart},
+			Or: orHandOver, // a restart whose fate is not known is never sent again
+		},
+		{
+			Name:  "the controller-manager is dead, and no driver can restart it",
+			Setup: func(w *World) { deadController(w) },
+			Ends:  handedOver(playbook.FindingControllerStuck, "controller_manager.restart"),
+		},
+		{
+			Name: "the controller may not store revisions, for good",
+			Setup: func(w *World) {
+				c := healthy(w)
+				w.Clock.Advance(time.Minute)
+				c.RevisionsForbidden = true
+				c.HumanUpdate(defaultNS, defaultDaemon, "node-exporter:2")
+			},
+			Policy: func(p *playbook.Policy) { p.RestartDriver = "deployment" },
+			Ends:   handedOver(playbook.FindingControllerStuck, "create controllerrevisions"),
+			Did:    []playbook.Kind{playbook.KindNudge, playbook.KindRestart},
 		},
 		{
 			Name: "a quota refuses the pods",
