@@ -41,6 +41,9 @@ type fakes struct {
 	filter   playbook.RunFilter
 	started  []playbook.Start
 	switches map[string]api.KillSwitch
+	files    map[string]string // kill-switch files, by carrier
+	keys     map[string]*keyed
+	orders   int // cancels and approvals
 
 	runs       map[string]playbook.StoredRun
 	page       playbook.RunPage
@@ -52,6 +55,40 @@ type fakes struct {
 	readErr    error
 	databaseUp error
 	diagnosis  api.Diagnosis
+}
+
+// keyed is what an Idempotency-Key is bound to.
+type keyed struct {
+	request []byte
+	done    bool
+}
+
+func (f *fakes) ClaimKey(_ context.Context, client, key string, request []byte) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	k := f.keys[client+" "+key]
+	if k == nil {
+		k = &keyed{request: request}
+		f.keys[client+" "+key] = k
+	}
+	if !bytes.Equal(k.request, request) {
+		return false, api.ErrKeyReused
+	}
+	return k.done, nil
+}
+
+func (f *fakes) KeepKey(_ context.Context, client, key string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.keys[client+" "+key].done = true
+	return nil
+}
+
+func (f *fakes) FreeKey(_ context.Context, client, key string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.keys, client+" "+key)
+	return nil
 }
 
 func (f *fakes) Accept(_ context.Context, a playbook.Arrival) (playbook.EventRecord, error) {
@@ -107,6 +144,9 @@ func (f *fakes) Retrigger(_ context.Context, s playbook.Start) (playbook.Run, er
 }
 
 func (f *fakes) Cancel(_ context.Context, id, _, _ string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.orders++
 	if f.orderErr != nil {
 		return f.orderErr
 	}
@@ -121,6 +161,9 @@ func (f *fakes) Cancel(_ context.Context, id, _, _ string) error {
 }
 
 func (f *fakes) Approve(_ context.Context, id, hash, _ string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.orders++
 	r, ok := f.runs[id]
 	switch {
 	case !ok:
@@ -136,7 +179,14 @@ func (f *fakes) Approve(_ context.Context, id, hash, _ string) error {
 func (f *fakes) KillSwitch(_ context.Context, carrier string) (api.KillSwitch, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.switches[carrier], f.orderErr
+	if why := f.files[carrier]; why != "" {
+		return api.KillSwitch{Engaged: true, Carrier: carrier, Reason: why}, nil
+	}
+	k := f.switches[carrier]
+	if !k.Engaged {
+		k.Reason = ""
+	}
+	return k, f.orderErr
 }
 
 func (f *fakes) SetKillSwitch(_ context.Context, k api.KillSwitch, _ string) error {
@@ -182,8 +232,8 @@ func newServer(t *testing.T, change ...func(*api.Options)) *server {
 	t.Helper()
 	s := &server{
 		fakes: &fakes{
-			switches: map[string]api.KillSwitch{},
-			runs:     map[string]playbook.StoredRun{}, incidents: map[string]api.IncidentNow{},
+			switches: map[string]api.KillSwitch{}, files: map[string]string{}, keys: map[string]*keyed{},
+			runs: map[string]playbook.StoredRun{}, incidents: map[string]api.IncidentNow{},
 		},
 		log: &bytes.Buffer{},
 	}
@@ -197,7 +247,7 @@ func newServer(t *testing.T, change ...func(*api.Options)) *server {
 	}
 	ids := 0
 	o := api.Options{
-		Intake: s.fakes, History: s.fakes, Orders: s.fakes, Incidents: s.fakes, Carriers: s.fakes, Signatures: verifier, Rules: rules,
+		Intake: s.fakes, History: s.fakes, Orders: s.fakes, Keys: s.fakes, Incidents: s.fakes, Carriers: s.fakes, Signatures: verifier, Rules: rules,
 		Policy: func(playbook.Target) playbook.Policy {
 			return playbook.Policy{Mode: playbook.ModeAct, Timing: playbook.DefaultTiming()}
 		},
@@ -308,6 +358,17 @@ func TestUnknownAddresses(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	s.wantProblem(t, request{method: "GET", path: "/nothing"}, 404, "no-such-address")
+	// Below /api nothing is told to those who may not ask, not even what is there.
+	for _, path := range []string{"/api", "/api/v1/nothing", "/api/v2/runs"} {
+		s.wantProblem(t, request{method: "GET", path: path}, 401, "unauthenticated")
+		s.wantProblem(t, request{method: "GET", path: path, token: "viewer"}, 404, "no-such-address")
+	}
+	s.wantProblem(t, request{method: "DELETE", path: "/api/v1/runs"}, 401, "unauthenticated")
+	for path, field := range map[string]string{"mon_x/agent": "namespace", "Mon/agent": "namespace", "mon/Agent": "name", "a.b/agent": "namespace", "mon/-a": "name"} {
+		namespace, name, _ := strings.Cut(path, "/")
+		s.wantProblem(t, request{method: "GET", token: "viewer", path: "/api/v1/carriers/" + knownCarrier + "/daemonsets/" + namespace + "/" + name + "/diagnosis"},
+			400, "bad-parameters", `"field":"`+field+`"`)
+	}
 	s.wantProblem(t, request{method: "GET", path: "/webhooks/pagerduty"}, 405, "method-not-allowed")
 	s.wantProblem(t, request{method: "DELETE", path: "/api/v1/runs", token: "admin"}, 405, "method-not-allowed")
 	s.wantProblem(t, request{method: "GET", path: "/api/v1/runs/none", token: "viewer"}, 404, "no-such-run")
@@ -383,6 +444,11 @@ func TestProbes(t *testing.T) {
 	}
 	if w := s.do(request{method: "GET", path: "/readyz"}); w.Code != 200 || w.Body.String() != `{"parts":{"database":"ok"},"status":"ok"}` {
 		t.Errorf("readyz %d %s", w.Code, w.Body)
+	}
+	for _, path := range []string{"/healthz", "/readyz"} {
+		if w := s.do(request{method: "HEAD", path: path}); w.Code != 200 {
+			t.Errorf("HEAD %s: %d", path, w.Code)
+		}
 	}
 	s.databaseUp = errors.New("dial tcp secret.internal: refused")
 	s.wantProblem(t, request{method: "GET", path: "/readyz"}, 503, "not-ready", `"database":"failing"`)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/drydock/drydock/incident"
 	"github.com/drydock/drydock/playbook"
 )
 
@@ -69,6 +70,16 @@ func (s *Server) diagnosis(c *gin.Context) error {
 	t := playbook.Target{Carrier: c.Param("carrier"), Namespace: c.Param("namespace"), DaemonSet: c.Param("name")}
 	if !s.knows(t.Carrier) {
 		return ErrNoCarrier
+	}
+	var wrong fieldErrors
+	if !incident.ValidLabel(t.Namespace) {
+		wrong = append(wrong, fieldError{"namespace", "can not be a namespace's name: those have small letters, digits and dashes"})
+	}
+	if !incident.ValidName(t.DaemonSet) {
+		wrong = append(wrong, fieldError{"name", "can not be a DaemonSet's name: those have small letters, digits, dots and dashes"})
+	}
+	if wrong != nil {
+		return wrong
 	}
 	d, err := s.Carriers.Diagnose(c.Request.Context(), t)
 	if err != nil {

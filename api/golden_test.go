@@ -186,7 +186,8 @@ func TestOpenAPI(t *testing.T) {
 			specified[strings.ToUpper(method)+" "+path] = true
 		}
 	}
-	pages := []string{"GET /", "GET /runs/{id}", "GET /login", "POST /login", "POST /logout", "GET /problems/{name}", "GET /static/*filepath", "HEAD /static/*filepath"}
+	pages := []string{"GET /", "GET /runs/{id}", "GET /login", "POST /login", "POST /logout", "GET /problems/{name}", "GET /static/*filepath", "HEAD /static/*filepath",
+		"HEAD /", "HEAD /healthz", "HEAD /readyz"}
 	for _, route := range s.Routes() {
 		if !specified[route] && !contains(pages, route) {
 			t.Errorf("%s is served and not specified", route)

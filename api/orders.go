@@ -2,7 +2,6 @@ package api
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,22 +11,21 @@ import (
 	"strings"
 
 	"github.com/gin-gonic/gin"
-	"github.com/google/uuid"
 
 	"github.com/drydock/drydock/incident"
 	"github.com/drydock/drydock/playbook"
 )
 
-const (
-	maxReason = 1000
-	maxKey    = 255
-)
+const maxReason = 1000
 
 // retriggerRun starts a new run of a run's target, for the first of its incidents that is still open.
-func (s *Server) retriggerRun(c *gin.Context) error {
+func (s *Server) retriggerRun(c *gin.Context, r repeat) error {
 	id := c.Param("id")
-	o, err := s.order(c, func(r playbook.Run) bool { return r.RetriggeredFrom == id })
-	if err != nil || o.answered {
+	reason, err := s.reason(c)
+	if err != nil {
+		return err
+	}
+	if answered, err := s.startedBefore(c, r); err != nil || answered {
 		return err
 	}
 	old, err := s.History.Run(c.Request.Context(), id)
@@ -42,8 +40,8 @@ func (s *Server) retriggerRun(c *gin.Context) error {
 		return err
 	}
 	start := s.start(old.Target, playbook.TriggerRetrigger)
-	start.Incident, start.RetriggeredFrom = now.Incident, old.ID
-	return s.retrigger(c, start, o)
+	start.Incident, start.RetriggeredFrom, start.Reason = now.Incident, old.ID, reason
+	return s.retrigger(c, start, r)
 }
 
 // openIncident reads the run's incidents from PagerDuty again and returns the first that is open.
@@ -72,16 +70,17 @@ func (s *Server) readIncident(c *gin.Context, id string) (IncidentNow, error) {
 }
 
 // retriggerIncident starts a run from PagerDuty's incident id alone.
-func (s *Server) retriggerIncident(c *gin.Context) error {
+func (s *Server) retriggerIncident(c *gin.Context, r repeat) error {
 	id := c.Param("id")
-	o, err := s.order(c, func(r playbook.Run) bool {
-		return r.RetriggeredFrom == "" && slices.ContainsFunc(r.Incidents, func(i playbook.RunIncident) bool { return i.ID == id })
-	})
-	if err != nil || o.answered {
+	reason, err := s.reason(c)
+	if err != nil {
+		return err
+	}
+	if answered, err := s.startedBefore(c, r); err != nil || answered {
 		return err
 	}
 	if !incident.ValidID(id) {
-		return withDetail(ErrNoIncident, "an incident's id has capital letters and digits only")
+		return withDetail(ErrNoIncident, "an incident's id has letters, digits, - and _ only")
 	}
 	now, err := s.readIncident(c, id)
 	if err != nil {
@@ -95,23 +94,47 @@ func (s *Server) retriggerIncident(c *gin.Context) error {
 	case !s.knows(now.Target.Carrier):
 		return withDetail(ErrNoTarget, "carrier "+now.Target.Carrier+" is not configured")
 	}
-	start := s.start(now.Target, playbook.TriggerRetrigger)
-	start.Incident = now.Incident
-	return s.retrigger(c, start, o)
-}
-
-func (s *Server) retrigger(c *gin.Context, start playbook.Start, o order) error {
-	start.Reason, start.RequestedBy = o.reason, caller(c)
-	if o.runID != "" {
-		start.RunID = o.runID
-	}
-	r, err := s.Orders.Retrigger(c.Request.Context(), start)
+	earlier, err := s.History.Runs(c.Request.Context(), playbook.RunFilter{Incident: id, Limit: 1})
 	if err != nil {
 		return err
 	}
-	s.log.InfoContext(c.Request.Context(), "run retriggered", "run", r.ID, "target", r.Target.String(), "by", caller(c), "reason", o.reason)
-	started(c, r)
+	start := s.start(now.Target, playbook.TriggerRetrigger)
+	start.Incident, start.Reason = now.Incident, reason
+	if len(earlier.Runs) > 0 {
+		start.RetriggeredFrom = earlier.Runs[0].ID
+	}
+	return s.retrigger(c, start, r)
+}
+
+func (s *Server) retrigger(c *gin.Context, start playbook.Start, r repeat) error {
+	start.RequestedBy = caller(c)
+	if r.runID != "" {
+		start.RunID = r.runID
+	}
+	run, err := s.Orders.Retrigger(c.Request.Context(), start)
+	if err != nil {
+		return err
+	}
+	s.log.InfoContext(c.Request.Context(), "run retriggered", "run", run.ID, "target", run.Target.String(), "by", caller(c), "reason", start.Reason)
+	started(c, run)
 	return nil
+}
+
+// startedBefore answers with the run that the same request has started before. It looks for the run itself: an answer may have
+// been lost before the key could be noted as done.
+func (s *Server) startedBefore(c *gin.Context, r repeat) (bool, error) {
+	if r.runID == "" {
+		return false, nil
+	}
+	run, err := s.History.Run(c.Request.Context(), r.runID)
+	switch {
+	case errors.Is(err, playbook.ErrNoRun):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	started(c, run.Run)
+	return true, nil
 }
 
 func started(c *gin.Context, r playbook.Run) {
@@ -120,29 +143,30 @@ func started(c *gin.Context, r playbook.Run) {
 }
 
 // cancel asks a run to stop at its next safe point.
-func (s *Server) cancel(c *gin.Context) error {
+func (s *Server) cancel(c *gin.Context, r repeat) error {
 	var body struct {
 		Reason string `json:"reason"`
 	}
 	if err := s.body(c, &body, true); err != nil {
 		return err
 	}
-	// Repeating a cancel changes nothing, so a key need not be kept.
-	if _, err := idempotencyKey(c); err != nil {
-		return err
+	id, reason := c.Param("id"), strings.TrimSpace(body.Reason)
+	if len(reason) > maxReason {
+		return fieldErrors{{"reason", fmt.Sprintf("is longer than %d bytes", maxReason)}}
 	}
-	id := c.Param("id")
-	if err := s.Orders.Cancel(c.Request.Context(), id, caller(c), strings.TrimSpace(body.Reason)); err != nil {
-		return err
+	if !r.done {
+		if err := s.Orders.Cancel(c.Request.Context(), id, caller(c), reason); err != nil {
+			return err
+		}
+		s.log.InfoContext(c.Request.Context(), "run cancelled", "run", id, "by", caller(c), "reason", reason)
 	}
-	s.log.InfoContext(c.Request.Context(), "run cancelled", "run", id, "by", caller(c), "reason", body.Reason)
 	c.Header("Location", "/api/v1/runs/"+id)
 	c.JSON(http.StatusAccepted, gin.H{"id": id})
 	return nil
 }
 
 // approve approves a run's plan by its hash, so that nobody approves another plan than the one they saw.
-func (s *Server) approve(c *gin.Context) error {
+func (s *Server) approve(c *gin.Context, r repeat) error {
 	var body struct {
 		PlanHash string `json:"plan_hash"`
 	}
@@ -153,68 +177,32 @@ func (s *Server) approve(c *gin.Context) error {
 		return fieldErrors{{"plan_hash", "is missing: it is the run's plan_hash"}}
 	}
 	id := c.Param("id")
-	if err := s.Orders.Approve(c.Request.Context(), id, body.PlanHash, caller(c)); err != nil {
-		return err
+	if !r.done {
+		if err := s.Orders.Approve(c.Request.Context(), id, body.PlanHash, caller(c)); err != nil {
+			return err
+		}
+		s.log.InfoContext(c.Request.Context(), "plan approved", "run", id, "by", caller(c), "plan_hash", body.PlanHash)
 	}
-	s.log.InfoContext(c.Request.Context(), "plan approved", "run", id, "by", caller(c), "plan_hash", body.PlanHash)
 	c.JSON(http.StatusOK, gin.H{"id": id, "plan_hash": body.PlanHash})
 	return nil
 }
 
-// order is what a retrigger asks for.
-type order struct {
-	reason string
-	// runID is the id of the run to start where there is an Idempotency-Key: it is made from the key, so that repeated, on any
-	// replica and after any crash, the request finds the run that was started then.
-	runID    string
-	answered bool // the request was a repeated one, and its run was answered
-}
-
-// order reads the body and the key of a retrigger. same says whether a run is one that this address starts.
-func (s *Server) order(c *gin.Context, same func(playbook.Run) bool) (order, error) {
+// reason reads the body of a retrigger.
+func (s *Server) reason(c *gin.Context) (string, error) {
 	var body struct {
 		Reason string `json:"reason"`
 	}
 	if err := s.body(c, &body, false); err != nil {
-		return order{}, err
+		return "", err
 	}
-	o := order{reason: strings.TrimSpace(body.Reason)}
+	reason := strings.TrimSpace(body.Reason)
 	switch {
-	case o.reason == "":
-		return o, fieldErrors{{"reason", "is missing: say why, it is kept with the run"}}
-	case len(o.reason) > maxReason:
-		return o, fieldErrors{{"reason", fmt.Sprintf("is longer than %d bytes", maxReason)}}
+	case reason == "":
+		return "", fieldErrors{{"reason", "is missing: say why, it is kept with the run"}}
+	case len(reason) > maxReason:
+		return "", fieldErrors{{"reason", fmt.Sprintf("is longer than %d bytes", maxReason)}}
 	}
-	key, err := idempotencyKey(c)
-	if err != nil || key == "" {
-		return o, err
-	}
-	o.runID = runIDOfKey(caller(c), key)
-	earlier, err := s.History.Run(c.Request.Context(), o.runID)
-	switch {
-	case errors.Is(err, playbook.ErrNoRun):
-		return o, nil
-	case err != nil:
-		return o, err
-	case earlier.Reason != o.reason || !same(earlier.Run):
-		return o, ErrKeyReused
-	}
-	started(c, earlier.Run)
-	o.answered = true
-	return o, nil
-}
-
-func idempotencyKey(c *gin.Context) (string, error) {
-	key := c.GetHeader("Idempotency-Key")
-	if len(key) > maxKey || !validText(key) {
-		return "", fieldErrors{{"Idempotency-Key", fmt.Sprintf("is longer than %d bytes, or not text", maxKey)}}
-	}
-	return key, nil
-}
-
-// runIDOfKey is a UUID of version 8 (a hash of our own choosing). One client's keys can not meet another's.
-func runIDOfKey(client, key string) string {
-	return uuid.NewHash(sha256.New(), uuid.Nil, []byte(client+"/"+key), 8).String()
+	return reason, nil
 }
 
 // body reads a JSON object strictly: on what changes things a key with a typo must not pass in silence.
@@ -222,13 +210,9 @@ func (s *Server) body(c *gin.Context, into any, mayBeEmpty bool) error {
 	if err := newQuery(c).err(); err != nil {
 		return err
 	}
-	raw, err := io.ReadAll(c.Request.Body)
+	raw, err := readBody(c)
 	if err != nil {
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
-			return errTooLarge
-		}
-		return fmt.Errorf("%w: read body: %w", errNotJSON, err)
+		return err
 	}
 	if len(bytes.TrimSpace(raw)) == 0 && mayBeEmpty {
 		return nil
@@ -246,6 +230,18 @@ func (s *Server) body(c *gin.Context, into any, mayBeEmpty bool) error {
 		return bodyErrors(err, keys, into)
 	}
 	return nil
+}
+
+func readBody(c *gin.Context) ([]byte, error) {
+	raw, err := io.ReadAll(c.Request.Body)
+	if err != nil {
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			return nil, errTooLarge
+		}
+		return nil, fmt.Errorf("%w: read body: %w", errNotJSON, err)
+	}
+	return raw, nil
 }
 
 // bodyErrors names the fields of a body that did not fit.
@@ -287,12 +283,7 @@ func (s *Server) killSwitch(c *gin.Context) error {
 	if carrier != "" && !s.knows(carrier) {
 		return ErrNoCarrier
 	}
-	k, err := s.Orders.KillSwitch(c.Request.Context(), carrier)
-	if err != nil {
-		return err
-	}
-	c.JSON(http.StatusOK, killSwitchJSON{Engaged: k.Engaged, Carrier: orNull(carrier), Reason: orNull(k.Reason)})
-	return nil
+	return s.answerKillSwitch(c, carrier)
 }
 
 // setKillSwitch turns it on or off. Turning it on again only changes the reason.
@@ -324,6 +315,15 @@ func (s *Server) setKillSwitch(c *gin.Context) error {
 		return err
 	}
 	s.log.WarnContext(c.Request.Context(), "kill switch set", "engaged", k.Engaged, "carrier", k.Carrier, "by", caller(c), "reason", reason)
-	c.JSON(http.StatusOK, killSwitchJSON{Engaged: k.Engaged, Carrier: orNull(k.Carrier), Reason: orNull(k.Reason)})
+	// What holds now, which may be more: a file, or the switch of all carriers, is not turned off here.
+	return s.answerKillSwitch(c, body.Carrier)
+}
+
+func (s *Server) answerKillSwitch(c *gin.Context, carrier string) error {
+	k, err := s.Orders.KillSwitch(c.Request.Context(), carrier)
+	if err != nil {
+		return err
+	}
+	c.JSON(http.StatusOK, killSwitchJSON{Engaged: k.Engaged, Carrier: orNull(carrier), Reason: orNull(k.Reason)})
 	return nil
 }

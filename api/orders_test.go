@@ -18,6 +18,7 @@ func TestRetrigger(t *testing.T) {
 	setUp := func(t *testing.T) *server {
 		s := newServer(t)
 		s.runs["old"] = ended
+		s.page = playbook.RunPage{Runs: []playbook.Run{ended.Run}}
 		s.runs["active"] = playbook.StoredRun{Run: playbook.Run{ID: "active", Target: target, State: playbook.Draining}}
 		s.incidents["QOPEN0000001"] = open
 		s.incidents["QDONE0000001"] = api.IncidentNow{Incident: playbook.RunIncident{ID: "QDONE0000001"}}
@@ -36,13 +37,18 @@ func TestRetrigger(t *testing.T) {
 			start.RequestedBy != "operator" || start.Trigger != playbook.TriggerRetrigger || start.Deadline != 45*time.Minute {
 			t.Errorf("%s: start %+v", path, start)
 		}
-		from := ""
-		if strings.Contains(path, "/runs/") {
-			from = "old"
+		if start.RetriggeredFrom != "old" {
+			t.Errorf("%s: retriggered from %q, want old", path, start.RetriggeredFrom)
 		}
-		if start.RetriggeredFrom != from {
-			t.Errorf("%s: retriggered from %q, want %q", path, start.RetriggeredFrom, from)
-		}
+	}
+	first := setUp(t)
+	first.page = playbook.RunPage{}
+	if w := first.do(request{method: "POST", path: "/api/v1/incidents/QOPEN0000001/retrigger", token: "operator", body: `{"reason":"x"}`}); w.Code != 201 ||
+		!strings.Contains(w.Body.String(), `"retriggered_from":null`) {
+		t.Errorf("an incident without a run: %d %s", w.Code, w.Body)
+	}
+	if first.filter != (playbook.RunFilter{Incident: "QOPEN0000001", Limit: 1}) {
+		t.Errorf("looked for earlier runs by %+v", first.filter)
 	}
 	order := func(path string) request {
 		return request{method: "POST", path: path, token: "operator", body: `{"reason":"x"}`}
@@ -110,12 +116,57 @@ func TestIdempotencyKey(t *testing.T) {
 	s.wantProblem(t, other, 422, "idempotency-key-reused")
 	other.path = "/api/v1/runs/run-1/retrigger"
 	s.wantProblem(t, other, 422, "idempotency-key-reused")
+	other.path, other.body = "/api/v1/runs/run-1/cancel", ""
+	s.wantProblem(t, other, 422, "idempotency-key-reused")
+	r.body = `{}` // the key is looked at before the body
+	s.wantProblem(t, r, 422, "idempotency-key-reused")
+	r.body = `{"reason":"y"}`
 	r.token = "admin" // another client's key is another key
 	if w := s.do(r); w.Code != 201 {
 		t.Errorf("another client: %d %s", w.Code, w.Body)
 	}
 	r.header["Idempotency-Key"] = strings.Repeat("k", 300)
 	s.wantProblem(t, r, 400, "bad-parameters", "Idempotency-Key")
+}
+
+// Every order takes a key: what is repeated is answered again and not done again, and another request is refused.
+func TestIdempotencyKeyOfOrders(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		path, token, body, other string
+		status                   int
+	}{
+		"cancel":  {"/api/v1/runs/r1/cancel", "operator", `{"reason":"a"}`, `{"reason":"b"}`, 202},
+		"approve": {"/api/v1/runs/r2/approve", "approver", `{"plan_hash":"p1"}`, `{"plan_hash":"p2"}`, 200},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t)
+			s.runs["r1"] = playbook.StoredRun{Run: playbook.Run{ID: "r1", State: playbook.Draining}}
+			s.runs["r2"] = playbook.StoredRun{Run: playbook.Run{ID: "r2", State: playbook.AwaitingApproval, PlanHash: "p1"}}
+			r := request{method: "POST", path: tt.path, token: tt.token, body: `{"typo":1}`, header: map[string]string{"Idempotency-Key": "k"}}
+			s.wantProblem(t, r, 400, "bad-parameters") // and the key is free again
+			r.body = tt.body
+			for range 2 {
+				if w := s.do(r); w.Code != tt.status {
+					t.Errorf("%d %s, want %d", w.Code, w.Body, tt.status)
+				}
+				// What follows from the order does not change the answer to it.
+				for id, run := range s.runs {
+					run.State = playbook.StateStoodDown
+					s.runs[id] = run
+				}
+			}
+			if s.orders != 1 {
+				t.Errorf("ordered %d times", s.orders)
+			}
+			r.body = tt.other
+			s.wantProblem(t, r, 422, "idempotency-key-reused")
+			r.body, r.path = tt.body, "/api/v1/runs/r9/"+name
+			s.wantProblem(t, r, 422, "idempotency-key-reused")
+		})
+	}
 }
 
 func TestCancel(t *testing.T) {
@@ -170,6 +221,16 @@ func TestKillSwitch(t *testing.T) {
 	}
 	put := func(body string) request {
 		return request{method: "PUT", path: "/api/v1/kill-switch", token: "operator", body: body}
+	}
+	// A switch that a file holds is not turned off by the order, and the answer does not say so.
+	s.files[knownCarrier] = "bad night (file kill-switch)"
+	w = s.do(put(`{"engaged":false,"carrier":"` + knownCarrier + `","reason":"over"}`))
+	if want := `{"engaged":true,"carrier":"prod-dal10-carrier3","reason":"bad night (file kill-switch)"}`; w.Code != 200 || w.Body.String() != want {
+		t.Errorf("%d %s, want %s", w.Code, w.Body, want)
+	}
+	w = s.do(put(`{"engaged":false,"reason":"over"}`))
+	if want := `{"engaged":false,"carrier":null,"reason":null}`; w.Code != 200 || w.Body.String() != want {
+		t.Errorf("%d %s, want %s", w.Code, w.Body, want)
 	}
 	s.wantProblem(t, put(`{}`), 400, "bad-parameters", `"field":"engaged"`, `"field":"reason"`)
 	s.wantProblem(t, put(`{"engaged":true,"reason":"x","carrier":"none"}`), 404, "no-such-carrier")

@@ -61,7 +61,7 @@ func (s *Server) pages() {
 	}
 	e := s.engine
 	e.StaticFS("/static", noListing{http.FS(web.Static())})
-	e.GET("/", p.viewer(p.list))
+	e.Match([]string{http.MethodGet, http.MethodHead}, "/", p.viewer(p.list))
 	e.GET("/runs/:id", p.viewer(p.run))
 	e.GET("/login", p.login)
 	e.POST("/login", limitBody, p.enter)

@@ -37,11 +37,22 @@ type Orders interface {
 	Retrigger(ctx context.Context, s playbook.Start) (playbook.Run, error)
 	// Cancel asks a run to stop at its next safe point. It fails with playbook.ErrNoRun and ErrRunEnded.
 	Cancel(ctx context.Context, runID, by, reason string) error
-	// Approve approves the plan that a run waits for. It fails with playbook.ErrNoRun, ErrRunEnded, ErrNotAwaitingApproval
-	// and ErrPlanChanged.
+	// Approve approves the plan that a run waits for. It fails with playbook.ErrNoRun, ErrNotAwaitingApproval (also when the
+	// run has ended) and ErrPlanChanged.
 	Approve(ctx context.Context, runID, planHash, by string) error
 	KillSwitch(ctx context.Context, carrier string) (KillSwitch, error)
 	SetKillSwitch(ctx context.Context, s KillSwitch, by string) error
+}
+
+// Keys remembers requests by their Idempotency-Key.
+type Keys interface {
+	// ClaimKey binds a client's key to a request, given by its hash, and reports whether that request was carried out before.
+	// It fails with ErrKeyReused when the key is bound to another request.
+	ClaimKey(ctx context.Context, client, key string, request []byte) (done bool, err error)
+	// KeepKey notes that the key's request was carried out.
+	KeepKey(ctx context.Context, client, key string) error
+	// FreeKey takes the key from a request that asked for nothing.
+	FreeKey(ctx context.Context, client, key string) error
 }
 
 // KillSwitch is the switch that stops changes, for one carrier or, with an empty Carrier, for all.

@@ -174,7 +174,11 @@ func Readings(o playbook.Observation) []Reading {
 	add("daemonset", o.DaemonSet, value(o.DaemonSet))
 	add("namespace", o.Namespace, value(o.Namespace))
 	add("nodes", o.Nodes, value(o.Nodes))
-	add("controller", o.Controller, value(o.Controller))
+	if o.Nodes.IsKnown() {
+		// A stored look names the healthy nodes only; without them "nodes" would read as if there were no others.
+		add("healthy_nodes", o.Nodes, append([]string{}, o.Covered...))
+	}
+	add("controller", o.Controller, newControllerJSON(value(o.Controller)))
 	for _, node := range sorted(o.NodePods) {
 		add("node_pods/"+node, o.NodePods[node], value(o.NodePods[node]))
 	}
@@ -188,6 +192,17 @@ func Readings(o playbook.Observation) []Reading {
 	add("disk_incidents", o.DiskIncidents, value(o.DiskIncidents))
 	add("promotion", o.Promotion, value(o.Promotion))
 	return out
+}
+
+// controllerJSON is playbook.Controller with a duration that says its unit.
+type controllerJSON struct {
+	Holder    string    `json:"holder"`
+	RenewedAt time.Time `json:"renewed_at"`
+	Duration  string    `json:"duration"`
+}
+
+func newControllerJSON(c playbook.Controller) controllerJSON {
+	return controllerJSON{Holder: c.Holder, RenewedAt: stamp(c.RenewedAt), Duration: c.Duration.String()}
 }
 
 func value[T any](r playbook.Reading[T]) T {

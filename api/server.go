@@ -23,6 +23,7 @@ type Options struct {
 	Intake     Intake
 	History    History
 	Orders     Orders
+	Keys       Keys
 	Incidents  Incidents
 	Carriers   Carriers
 	Signatures Signatures
@@ -78,15 +79,22 @@ func New(o Options) *Server {
 	// Nobody's word about the client's address is taken; it is not used for anything either.
 	_ = e.SetTrustedProxies(nil)
 	e.Use(s.observe, s.recover, headers)
-	e.NoRoute(s.do(func(*gin.Context) error { return errNoRoute }))
-	e.NoMethod(s.do(func(*gin.Context) error { return errMethod }))
+	e.NoRoute(s.do(s.nothing(errNoRoute)))
+	e.NoMethod(s.do(s.nothing(errMethod)))
 	s.engine = e
 	s.routes()
 	return s
 }
 
 // ServeHTTP answers a request.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.engine.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == webhookPath+"/" {
+		// PagerDuty takes a redirect for a failure, and an address that was typed with a slash too many is meant all the same.
+		r = r.Clone(r.Context())
+		r.URL.Path = webhookPath
+	}
+	s.engine.ServeHTTP(w, r)
+}
 
 // Routes lists what is served as "METHOD /path", with parameters as {name}.
 func (s *Server) Routes() []string {
@@ -113,20 +121,33 @@ func (s *Server) routes() {
 	v.GET("/runs", viewer, s.do(s.runs))
 	v.GET("/runs/:id", viewer, s.do(s.run))
 	v.GET("/runs/:id/explain", viewer, s.do(s.explain))
-	v.POST("/runs/:id/retrigger", operator, s.do(s.retriggerRun))
-	v.POST("/runs/:id/cancel", operator, s.do(s.cancel))
-	v.POST("/runs/:id/approve", s.require(Approver), s.do(s.approve))
-	v.POST("/incidents/:id/retrigger", operator, s.do(s.retriggerIncident))
+	v.POST("/runs/:id/retrigger", operator, s.do(s.once(s.retriggerRun)))
+	v.POST("/runs/:id/cancel", operator, s.do(s.once(s.cancel)))
+	v.POST("/runs/:id/approve", s.require(Approver), s.do(s.once(s.approve)))
+	v.POST("/incidents/:id/retrigger", operator, s.do(s.once(s.retriggerIncident)))
 	v.GET("/carriers", viewer, s.do(s.carriers))
 	v.GET("/carriers/:carrier/daemonsets/:namespace/:name/diagnosis", viewer, s.do(s.diagnosis))
 	v.GET("/kill-switch", viewer, s.do(s.killSwitch))
 	v.PUT("/kill-switch", operator, s.do(s.setKillSwitch))
 
-	e.GET("/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
-	e.GET("/readyz", s.do(s.ready))
+	probe := []string{http.MethodGet, http.MethodHead} // some load balancers ask with HEAD
+	e.Match(probe, "/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
+	e.Match(probe, "/readyz", s.do(s.ready))
 	e.GET("/metrics", gin.WrapH(promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{})))
 	e.GET("/openapi.json", openAPI)
 	s.pages()
+}
+
+// nothing answers for addresses and methods that are not served. Below /api it too is told to those alone who may ask.
+func (s *Server) nothing(why error) handler {
+	return func(c *gin.Context) error {
+		if path := c.Request.URL.Path; path == "/api" || strings.HasPrefix(path, "/api/") {
+			if _, err := s.authorize(bearer(c.Request), Viewer); err != nil {
+				return err
+			}
+		}
+		return why
+	}
 }
 
 // observe gives the request an id, and counts the answer.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -46,7 +47,7 @@ func (s *Server) webhook(c *gin.Context) error {
 		return errBadSignature
 	}
 	arrival := s.arrival(event, body)
-	arrival.WebhookID = c.GetHeader("X-Webhook-Id")
+	arrival.WebhookID = webhookID(c.GetHeader("X-Webhook-Id"))
 	record, err := s.Intake.Accept(c.Request.Context(), arrival)
 	if err != nil {
 		// Whatever it was, it was ours: PagerDuty must send it again.
@@ -57,6 +58,18 @@ func (s *Server) webhook(c *gin.Context) error {
 		"outcome", record.Outcome, "reason", record.Reason, "run", record.Run, "duplicate", record.Duplicate)
 	c.JSON(http.StatusAccepted, newEventJSON(record))
 	return nil
+}
+
+// maxWebhookID is far above PagerDuty's own, which are UUIDs, and far below what an index of Postgres takes (2,704 bytes).
+const maxWebhookID = 200
+
+// webhookID is the delivery's id as it is stored: a header of the sender's making, so what is too long or no text is kept as
+// its hash, which tells deliveries apart as well.
+func webhookID(header string) string {
+	if len(header) <= maxWebhookID && validText(header) {
+		return header
+	}
+	return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(header)))
 }
 
 // enter waits for one of the few places in which a webhook's body may be held in memory.

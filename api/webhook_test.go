@@ -37,6 +37,18 @@ func TestWebhook(t *testing.T) {
 				}
 			},
 		},
+		"a delivery id too long for an index is kept as its hash": {
+			body: event("incident.triggered", runTitle), status: 202,
+			request: func(r *request) { r.header["X-Webhook-Id"] = strings.Repeat("x", 5000) },
+			arrival: func(t *testing.T, a playbook.Arrival) {
+				if !strings.HasPrefix(a.WebhookID, "sha256:") || len(a.WebhookID) != 71 {
+					t.Errorf("webhook id %q", a.WebhookID)
+				}
+			},
+		},
+		"address with a slash too many": {
+			body: event("incident.triggered", runTitle), status: 202, request: func(r *request) { r.path += "/" },
+		},
 		"reopened starts too": {
 			body: event("incident.reopened", runTitle), status: 202,
 			arrival: func(t *testing.T, a playbook.Arrival) {

@@ -44,7 +44,7 @@ func (r *Rules) SubjectFromAlert(title string, details any) Match {
 	}
 	labels := labelsOf(details)
 	if m.Matched {
-		if ns, err := labels.one("exported_namespace", "namespace"); err == nil && validLabel(ns) {
+		if ns, err := labels.one("exported_namespace", "namespace"); err == nil && ValidLabel(ns) {
 			m.Namespace = ns
 		}
 		return m

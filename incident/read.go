@@ -8,12 +8,13 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
 
 // GetIncident reads one incident with its service and escalation policy. Read it right before every write:
-// PagerDuty has no precondition that would refuse a stale one.
+// PagerDuty has no precondition that would refuse a stale one. An incident's number instead of its id is ErrNotFound.
 func (c *Client) GetIncident(ctx context.Context, id string) (Incident, error) {
 	op := "read incident " + id
 	if err := checkID("read incident", "incident", id); err != nil {
@@ -27,6 +28,10 @@ func (c *Client) GetIncident(ctx context.Context, id string) (Incident, error) {
 		return Incident{}, err
 	}
 	in, err := body.Incident.incident()
+	if err == nil && in.ID != id && strconv.Itoa(in.Number) == id {
+		// PagerDuty takes a number too, but what is asked for here is an id.
+		return Incident{}, &APIError{Op: op, Message: "it is the number of incident " + in.ID, is: []error{ErrNotFound}}
+	}
 	if err == nil && in.ID != id {
 		err = fmt.Errorf("it is incident %s", in.ID)
 	}

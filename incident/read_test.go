@@ -54,6 +54,21 @@ func TestGetIncident(t *testing.T) {
 	}
 }
 
+// PagerDuty answers an incident's number with the incident. An id is asked for here, so it is not there; any other incident
+// than the one that was asked for is an answer that can not be used.
+func TestGetIncidentByNumber(t *testing.T) {
+	t.Parallel()
+	s := newStandIn(t, answerWith(200, `{"incident":{"id":"QTEST0000001","incident_number":41,"title":"t","status":"triggered",
+		"created_at":"2026-03-04T06:00:00Z"}}`))
+	c, _ := newTestClient(t, s.server.URL)
+	if _, err := c.GetIncident(t.Context(), "41"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("by number: %v, want ErrNotFound", err)
+	}
+	if _, err := c.GetIncident(t.Context(), "42"); err == nil || errors.Is(err, ErrNotFound) {
+		t.Errorf("another incident: %v, want another error than ErrNotFound", err)
+	}
+}
+
 // What can not be read is an error, never an empty answer.
 func TestUnreadableAnswers(t *testing.T) {
 	t.Parallel()

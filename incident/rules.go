@@ -65,9 +65,9 @@ func NewRules(cfg RuleConfig) (*Rules, error) {
 	}
 	for i, ds := range known {
 		switch was, seen := r.namespaces[ds.Name]; {
-		case !validName(ds.Name):
+		case !ValidName(ds.Name):
 			errs = append(errs, fmt.Errorf("daemonsets[%d]: name %s is not a DNS name in lower case", i, quoteShort(ds.Name)))
-		case !validLabel(ds.Namespace):
+		case !ValidLabel(ds.Namespace):
 			errs = append(errs, fmt.Errorf("daemonsets[%d]: namespace %s is not a DNS label in lower case", i, quoteShort(ds.Namespace)))
 		case seen && was != ds.Namespace:
 			r.namespaces[ds.Name] = ""

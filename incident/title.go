@@ -127,13 +127,13 @@ func (r titleRule) match(title string) (m Match, ok bool) {
 // check holds the names against what Kubernetes accepts, so that they are safe in paths, selectors and logs.
 func (s Subject) check() error {
 	switch {
-	case !validName(s.Carrier):
+	case !ValidName(s.Carrier):
 		return fmt.Errorf("carrier %s is not a DNS name", quoteShort(s.Carrier))
-	case !validName(s.DaemonSet):
+	case !ValidName(s.DaemonSet):
 		return fmt.Errorf("daemonset %s is not a DNS name", quoteShort(s.DaemonSet))
-	case s.Namespace != "" && !validLabel(s.Namespace):
+	case s.Namespace != "" && !ValidLabel(s.Namespace):
 		return fmt.Errorf("namespace %s is not a DNS label", quoteShort(s.Namespace))
-	case s.Region != "" && !validName(s.Region):
+	case s.Region != "" && !ValidName(s.Region):
 		return fmt.Errorf("region %s is not a DNS name", quoteShort(s.Region))
 	}
 	return nil
@@ -144,11 +144,11 @@ var (
 	labelPattern = regexp.MustCompile(`^` + dnsLabel + `$`)
 )
 
-// validName is RFC 1123's subdomain as Kubernetes checks it for object names: at most 253 characters.
-func validName(s string) bool { return len(s) <= 253 && namePattern.MatchString(s) }
+// ValidName reports whether s is RFC 1123's subdomain as Kubernetes checks it for object names: at most 253 characters.
+func ValidName(s string) bool { return len(s) <= 253 && namePattern.MatchString(s) }
 
-// validLabel is RFC 1123's label as Kubernetes checks it for namespaces: at most 63 characters.
-func validLabel(s string) bool { return len(s) <= 63 && labelPattern.MatchString(s) }
+// ValidLabel reports whether s is RFC 1123's label as Kubernetes checks it for namespaces: at most 63 characters.
+func ValidLabel(s string) bool { return len(s) <= 63 && labelPattern.MatchString(s) }
 
 // lowerASCII leaves all else as it is. Unicode folding would turn look-alikes (the Kelvin sign, the long s) into letters
 // that then pass for a name.

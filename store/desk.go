@@ -120,7 +120,7 @@ func (d *desk) place(a playbook.Arrival) (outcome playbook.EventOutcome, reason,
 		outcome, reason, run = d.start(*a.Start)
 		return outcome, reason, run, false
 	case a.LookUp:
-		return playbook.EventIgnored, "the title does not name the target: the incident's alerts are being read", "", true
+		return playbook.EventIgnored, "the event does not name the target: the incident is being read", "", true
 	}
 	return playbook.EventIgnored, a.Reason, "", false
 }

@@ -65,9 +65,21 @@ func (o orders) Cancel(ctx context.Context, runID, by, reason string) error {
 	return storeError(o.Store.Cancel(ctx, runID, by))
 }
 
-// Approve approves a run's plan.
+// Approve approves a run's plan. A run that has ended awaits no approval either.
 func (o orders) Approve(ctx context.Context, runID, planHash, by string) error {
-	return storeError(o.Store.Approve(ctx, runID, planHash, by))
+	err := storeError(o.Store.Approve(ctx, runID, planHash, by))
+	if errors.Is(err, api.ErrRunEnded) {
+		return api.ErrNotAwaitingApproval
+	}
+	return err
+}
+
+// keys are the store's Idempotency-Keys as the API uses them.
+type keys struct{ *store.Store }
+
+func (k keys) ClaimKey(ctx context.Context, client, key string, request []byte) (bool, error) {
+	done, err := k.Store.ClaimKey(ctx, client, key, request)
+	return done, storeError(err)
 }
 
 // KillSwitch reads the switch from the database and from this replica's files.
@@ -112,6 +124,8 @@ func storeError(err error) error {
 		return api.ErrRunEnded
 	case errors.Is(err, store.ErrNotAwaitingApproval):
 		return api.ErrNotAwaitingApproval
+	case errors.Is(err, store.ErrKeyReused):
+		return api.ErrKeyReused
 	case errors.Is(err, store.ErrPlanChanged):
 		return api.ErrPlanChanged
 	case errors.As(err, &cursor):
