@@ -32,10 +32,12 @@ const (
 
 // Carrier is one cluster. It is safe for concurrent use.
 type Carrier struct {
-	name    string
-	version string
-	reader  kubernetes.Interface
-	actor   kubernetes.Interface
+	name     string
+	version  string
+	readOnly bool
+	manager  ControllerManager
+	reader   kubernetes.Interface
+	actor    kubernetes.Interface
 }
 
 var _ playbook.Carrier = (*Carrier)(nil)
@@ -51,7 +53,8 @@ func newCarrier(e Entry, reader, actor *rest.Config, opts Options) (*Carrier, er
 			return nil, err
 		}
 	}
-	return &Carrier{name: e.Name, version: opts.Version, reader: reads, actor: acts}, nil
+	return &Carrier{name: e.Name, version: opts.Version, readOnly: opts.ReadOnly, manager: e.ControllerManager,
+		reader: reads, actor: acts}, nil
 }
 
 // Name is the carrier's in the configuration.

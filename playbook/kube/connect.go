@@ -155,8 +155,9 @@ func changesNothing(req *http.Request) (bool, error) {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
 		return true, nil
 	case http.MethodPost:
-		if req.URL.Path == "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews" {
-			return true, nil
+		switch req.URL.Path {
+		case "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", "/apis/authorization.k8s.io/v1/subjectaccessreviews":
+			return true, nil // questions
 		}
 		// An eviction is a POST that deletes.
 		return dryRunQuery(req) && !strings.HasSuffix(req.URL.Path, "/eviction"), nil

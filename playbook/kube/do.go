@@ -45,7 +45,7 @@ func (c *Carrier) Do(ctx context.Context, call playbook.Call) (playbook.Settleme
 	case playbook.Nudge:
 		return c.nudge(ctx, call.Run, a)
 	case playbook.RestartControllerManager:
-		return playbook.Settlement{Result: playbook.Refused, Detail: "no driver restarts the controller-manager here"}, nil
+		return c.restart(ctx, call.Run, a)
 	case playbook.Promote, playbook.Annotate, playbook.Acknowledge, playbook.Escalate, playbook.Resolve:
 	}
 	return playbook.Settlement{}, &UnsupportedActionError{Kind: call.Action.Kind()}

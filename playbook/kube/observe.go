@@ -43,6 +43,9 @@ func (c *Carrier) Observe(ctx context.Context, look playbook.Look, o *playbook.O
 			ask(ctx, &all, &o.Adoption, func(ctx context.Context) (playbook.Adoption, error) { return l.adoption(ctx, want.UIDs) })
 		case playbook.WantEvidence:
 			ask(ctx, &all, &o.Evidence, l.evidence)
+		case playbook.WantManagerLog:
+			ask(ctx, &all, &o.ManagerLog, l.managerLog)
+			ask(ctx, &all, &o.MissingRights, l.missingRights)
 		case playbook.WantPromotion, playbook.WantDiskIncidents: // not the carrier's
 		}
 	}

@@ -20,6 +20,8 @@ type Entry struct {
 	Context    string // empty: the kubeconfig's current context
 	// ActorKubeconfig is the path of a second identity that makes the changes (and asks whether it may); empty: the first does.
 	ActorKubeconfig string
+	// ControllerManager says how it is restarted; the zero value: not at all.
+	ControllerManager ControllerManager
 }
 
 // Options are the same for every carrier of a registry.
@@ -187,13 +189,18 @@ func stamps(e Entry) ([2]stamp, error) {
 	return files, nil
 }
 
-// Check reads every kubeconfig without connecting, and returns all that is wrong with them.
+// Check reads every kubeconfig, and every file that ssh needs, without connecting, and returns all that is wrong with them.
 func (r *Registry) Check() error {
 	names, err := r.Names()
 	wrong := []error{err}
 	for _, name := range names {
 		_, err := r.Carrier(name)
 		wrong = append(wrong, err)
+		if over := r.entries[name].ControllerManager.SSH; over != nil {
+			if _, _, err := over.files(); err != nil {
+				wrong = append(wrong, fmt.Errorf("carrier %q: %w", name, err))
+			}
+		}
 	}
 	return errors.Join(wrong...)
 }

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -28,6 +29,7 @@ type request struct {
 
 func (s *scripted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body) // a test reads what arrived, also when it is cut off
+	r.Body = io.NopCloser(bytes.NewReader(body))
 	line := r.Method + " " + r.URL.Path
 	s.mu.Lock()
 	s.asked = append(s.asked, request{line, r.Header.Get("User-Agent"), string(body)})
