@@ -77,7 +77,20 @@ type Carrier struct {
 
 // ControllerManager says how a carrier's controller-manager is restarted.
 type ControllerManager struct {
-	Restart string `yaml:"restart" enum:"none,deployment,ssh"`
+	Restart   string `yaml:"restart" enum:"none,deployment,ssh" doc:"absent: none"`
+	Namespace string `yaml:"namespace" doc:"of the Deployment, with restart: deployment; absent: kube-system"`
+	Name      string `yaml:"name" doc:"of the Deployment, with restart: deployment; absent: kube-controller-manager"`
+	SSH       *SSH   `yaml:"ssh" doc:"how its host is reached, with restart: ssh"`
+}
+
+// SSH says how the host of a controller-manager is reached.
+type SSH struct {
+	User       string            `yaml:"user" schema:"required" doc:"who may run the runtime's program there"`
+	Key        *Secret           `yaml:"key" schema:"required" doc:"{file: PATH} of the private key, without a passphrase"`
+	KnownHosts string            `yaml:"known_hosts" schema:"required" doc:"file with the hosts' keys; a host that is not in it is never logged on to"`
+	Port       int               `yaml:"port" doc:"absent: 22"`
+	Runtime    string            `yaml:"runtime" enum:"docker,crictl" schema:"required" doc:"the program that knows the container"`
+	Hosts      map[string]string `yaml:"hosts" doc:"host names in the lease, and the names or addresses by which they are reached; others are used as they are"`
 }
 
 // DaemonSet is one that Drydock looks after.
@@ -262,6 +275,9 @@ func (c *Carrier) complete() {
 	if c.ControllerManager.Restart == "" {
 		c.ControllerManager.Restart = "none"
 	}
+	if over := c.ControllerManager.SSH; over != nil && over.Port == 0 {
+		over.Port = 22
+	}
 }
 
 // path resolves a file named in the configuration: relative to the configuration's own directory, so that a command
@@ -279,9 +295,19 @@ func (c *Config) entries() []kube.Entry {
 	for _, carrier := range c.Carriers {
 		entries = append(entries, kube.Entry{
 			Name: carrier.Name, Kubeconfig: c.path(carrier.Kubeconfig), Context: carrier.Context, ActorKubeconfig: c.path(carrier.ActorKubeconfig),
+			ControllerManager: c.controllerManager(carrier.ControllerManager),
 		})
 	}
 	return entries
+}
+
+func (c *Config) controllerManager(m ControllerManager) kube.ControllerManager {
+	to := kube.ControllerManager{Restart: m.Restart, Namespace: m.Namespace, Name: m.Name}
+	if m.SSH != nil {
+		to.SSH = &kube.SSH{User: m.SSH.User, KeyFile: c.path(m.SSH.Key.File), KnownHosts: c.path(m.SSH.KnownHosts),
+			Port: m.SSH.Port, Runtime: m.SSH.Runtime, Hosts: m.SSH.Hosts}
+	}
+	return to
 }
 
 // registry opens the carriers; nothing is connected yet.

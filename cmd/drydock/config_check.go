@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/drydock/drydock/incident"
 	"github.com/drydock/drydock/playbook"
+	"github.com/drydock/drydock/playbook/kube"
 	"github.com/drydock/drydock/playbook/promotion"
 )
 
@@ -134,8 +136,60 @@ func (c *Config) validateCarriers(v *check) {
 				v.add(fmt.Sprintf("%s.drain_namespaces[%d]", path, j), "%q is not a namespace", ns)
 			}
 		}
+		carrier.ControllerManager.validate(v, path+".controller_manager")
 	}
 }
+
+func (m ControllerManager) validate(v *check, path string) {
+	if m.Restart != kube.DriverDeployment && m.Namespace+m.Name != "" {
+		v.add(path, "namespace and name are of a Deployment: write restart: deployment, or remove them")
+	}
+	if m.Namespace != "" && !isDNSLabel(m.Namespace) {
+		v.add(path+".namespace", "%q is not a namespace", m.Namespace)
+	}
+	if m.Name != "" && !isDNSName(m.Name) {
+		v.add(path+".name", "%q is not the name of a Deployment", m.Name)
+	}
+	switch {
+	case m.Restart == kube.DriverSSH && m.SSH == nil:
+		v.add(path+".ssh", "is missing: restart: ssh needs user, key, known_hosts and runtime")
+	case m.Restart != kube.DriverSSH && m.SSH != nil:
+		v.add(path+".ssh", "is used only with restart: ssh: write that, or remove this")
+	case m.SSH != nil:
+		m.SSH.validate(v, path+".ssh")
+	}
+}
+
+func (s *SSH) validate(v *check, path string) {
+	if !sshUser.MatchString(s.User) {
+		v.add(path+".user", "%q is not a user's name: name who may run %s there", s.User, cmp.Or(s.Runtime, "the runtime's program"))
+	}
+	switch {
+	case s.Key == nil:
+		v.add(path+".key", "is missing: write {file: PATH} of a private key without a passphrase")
+	case s.Key.File == "":
+		v.add(path+".key", "is read from a file: write {file: PATH}")
+	}
+	if s.KnownHosts == "" {
+		v.add(path+".known_hosts", "is missing: name a file with the hosts' keys, as ssh-keyscan writes it (compare them first)")
+	}
+	if s.Runtime == "" {
+		v.add(path+".runtime", "is missing: choose docker or crictl")
+	}
+	if s.Port < 1 || s.Port > 65535 {
+		v.add(path+".port", "%d is not a port: write 1 to 65535", s.Port)
+	}
+	for from, to := range s.Hosts {
+		if !isDNSName(strings.ToLower(from)) {
+			v.add(path+".hosts", "%q is not a host name", from)
+		}
+		if _, err := netip.ParseAddr(to); err != nil && !isDNSName(strings.ToLower(to)) {
+			v.add(path+".hosts."+from, "%q is neither a host name nor an address: a port goes into ssh.port", to)
+		}
+	}
+}
+
+var sshUser = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
 
 func (c *Config) validateDaemonSets(v *check) {
 	seen := map[string]bool{}

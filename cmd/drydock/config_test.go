@@ -71,6 +71,24 @@ func TestConfigErrorsNameKeyLineAndMend(t *testing.T) {
 			[]string{"carriers[0].name: is missing", `carriers[1].name: "a b" can not be`, `carriers[1].drain_namespaces[0]: "A_B"`,
 				"carriers[2].pod_limit: -1 is negative", "carriers[2].kubeconfig: is missing", `carriers[3].name: "c1" is listed twice`},
 		},
+		"controller-manager by ssh": {
+			"carriers:\n- {name: a, kubeconfig: k, controller_manager: {restart: ssh}}\n" +
+				"- {name: b, kubeconfig: k, controller_manager: {restart: ssh, namespace: x, ssh: {}}}\n" +
+				"- {name: c, kubeconfig: k, controller_manager: {restart: ssh, ssh: {user: '-x', key: {env: A}, known_hosts: h, runtime: podman, port: 70000, hosts: {'a b': c, d: 'e:22', f: '10.0.0.1'}}}}\n" +
+				"- {name: d, kubeconfig: k, controller_manager: {ssh: {user: root}}}\n- {name: e, kubeconfig: k, controller_manager: {restart: ssh, ssh: {usr: root}}}\n",
+			[]string{"carriers[0].controller_manager.ssh: is missing", "carriers[1].controller_manager: namespace and name are of a Deployment",
+				"carriers[1].controller_manager.ssh.user: \"\"", "carriers[1].controller_manager.ssh.key: is missing",
+				"carriers[1].controller_manager.ssh.known_hosts: is missing", "carriers[1].controller_manager.ssh.runtime: is missing",
+				"carriers[2].controller_manager.ssh.user: \"-x\"", "carriers[2].controller_manager.ssh.key: is read from a file",
+				"carriers[2].controller_manager.ssh.runtime: \"podman\" is not one of docker, crictl", "carriers[2].controller_manager.ssh.port: 70000",
+				"carriers[2].controller_manager.ssh.hosts: \"a b\"", "carriers[2].controller_manager.ssh.hosts.d: \"e:22\"",
+				"carriers[3].controller_manager.ssh: is used only with restart: ssh", `unknown key "usr": did you mean "user"?`},
+		},
+		"controller-manager as a Deployment": {
+			"carriers:\n- {name: a, kubeconfig: k, controller_manager: {restart: deployment, namespace: A_B, name: 'x y'}}\n- {name: b, kubeconfig: k, controller_manager: {name: x}}\n",
+			[]string{"carriers[0].controller_manager.namespace: \"A_B\"", "carriers[0].controller_manager.name: \"x y\"",
+				"carriers[1].controller_manager: namespace and name are of a Deployment"},
+		},
 		"daemonset entries": {
 			"daemonsets:\n- {name: a, namespace: b, promotion: x, escalation_policy: 'no id'}\n- {name: a, namespace: b, reapply: maybe}\n- {name: A, namespace: ''}\n",
 			[]string{`daemonsets[0].promotion: "x" is not a key of promotions`, `daemonsets[0].escalation_policy: "no id" does not look like`,
@@ -215,6 +233,9 @@ backup_key: {env: K}
 carriers:
   - {name: Prod-Dal10-Carrier3, kubeconfig: a.yaml, mode: act, pod_limit: 31, drain_namespaces: [], controller_manager: {restart: deployment}}
   - {name: prod-dal10-carrier4, kubeconfig: /abs.yaml}
+  - name: prod-dal10-carrier5
+    kubeconfig: /abs.yaml
+    controller_manager: {restart: ssh, ssh: {user: root, key: {file: id}, known_hosts: /known, runtime: crictl, hosts: {master-01: 10.1.2.3}}}
 daemonsets:
   - {name: node-exporter, namespace: monitoring, escalation_policy: PARMOPS, team: armada-ops, reapply: always}
 timing: {tick: 1s}
@@ -223,7 +244,10 @@ timing: {tick: 1s}
 		t.Fatal(err)
 	}
 	entries := []kube.Entry{
-		{Name: "prod-dal10-carrier3", Kubeconfig: "/etc/drydock/a.yaml"}, {Name: "prod-dal10-carrier4", Kubeconfig: "/abs.yaml"},
+		{Name: "prod-dal10-carrier3", Kubeconfig: "/etc/drydock/a.yaml", ControllerManager: kube.ControllerManager{Restart: "deployment"}},
+		{Name: "prod-dal10-carrier4", Kubeconfig: "/abs.yaml", ControllerManager: kube.ControllerManager{Restart: "none"}},
+		{Name: "prod-dal10-carrier5", Kubeconfig: "/abs.yaml", ControllerManager: kube.ControllerManager{Restart: "ssh", SSH: &kube.SSH{
+			User: "root", KeyFile: "/etc/drydock/id", KnownHosts: "/known", Port: 22, Runtime: "crictl", Hosts: map[string]string{"master-01": "10.1.2.3"}}}},
 	}
 	if diff := cmp.Diff(entries, c.entries()); diff != "" {
 		t.Error(diff)

@@ -36,6 +36,11 @@ func resolve(cfg *Config, getenv func(string) string) (*resolved, error) {
 	}
 	var err error
 	if cfg.Role != roleIngest {
+		for i, carrier := range cfg.Carriers {
+			if over := carrier.ControllerManager.SSH; over != nil {
+				s.get(fmt.Sprintf("carriers[%d].controller_manager.ssh.key", i), over.Key) // read again at each use
+			}
+		}
 		if r.promoter, err = newPromoter(cfg, s); err != nil {
 			return nil, err
 		}
