@@ -178,7 +178,7 @@ func (s *situation) noteFound() {
 	if waits || working || !s.d.Confirmed {
 		return
 	}
-	f := Found{Finding: s.d.Finding, Node: s.d.Node, Why: s.d.Why}
+	f := Found{Finding: s.d.Finding, Node: s.d.Node, Why: s.reason()}
 	for i, have := range s.m.Found {
 		if have.Finding == f.Finding && have.Node == f.Node {
 			s.m.Found[i] = f
@@ -305,7 +305,7 @@ func (s *situation) overdue() bool {
 	if s.now.Before(s.deadline) || s.closing() {
 		return false
 	}
-	soaking := s.r.State == Verifying && s.d.Finding == FindingHealthy
+	soaking := s.r.State == Verifying && s.d.Finding == FindingHealthy && s.blind == ""
 	return !soaking || !s.now.Before(s.deadline.Add(2*s.p.Timing.Soak))
 }
 

@@ -261,3 +261,26 @@ func TestDeadlineDoesNotCountWaits(t *testing.T) {
 		t.Errorf("deadline after hours of waiting: %s", d.Deadline.Sub(r.StartedAt))
 	}
 }
+
+// A run that could not decide hands over with the reading that was missing.
+func TestHandOverNamesTheMissingReading(t *testing.T) {
+	t.Parallel()
+	s := healthy(12).ds(func(d *DaemonSet) { *d = DaemonSet{} })
+	s.o.Promotion = Unknown[Promotion]("flags: connection refused")
+	r, d := watch(testPolicy(), testRun(Triage), s, time.Hour)
+	if d.To != Unwinding || !strings.Contains(d.Why, "connection refused") {
+		t.Fatalf("to %s: %s", d.To, d.Why)
+	}
+	if found := r.Memory.Found; len(found) != 1 || !strings.Contains(found[0].Why, "connection refused") {
+		t.Errorf("found %+v", found)
+	}
+}
+
+func TestAnIncidentThatIsGoneStandsDown(t *testing.T) {
+	t.Parallel()
+	s := healthy(12)
+	s.o.Incidents["Q1"] = Known(Incident{ID: "Q1", Gone: true})
+	if d := Decide(testPolicy(), testRun(Verifying), s.o); d.To != Unwinding || d.Memory.Ending.Outcome != OutcomeStoodDown || !strings.Contains(d.Why, "knows no incident") {
+		t.Errorf("to %s: %s", d.To, d.Why)
+	}
+}

@@ -270,7 +270,7 @@ func undoDue(intents []Intent, o Obligation, now time.Time) bool {
 // escalates: a hand-over escalates every incident that is still open; when a person's act on one incident stopped the run,
 // the others are handed over.
 func (s *situation) escalates(in RunIncident, facts Incident) bool {
-	if _, acted := s.actOn(in); acted || s.r.Mode == ModeObserve || facts.Status == Resolved {
+	if _, acted := s.actOn(in); acted || s.r.Mode == ModeObserve || facts.Status == Resolved || facts.Gone {
 		return false
 	}
 	end := s.m.Ending

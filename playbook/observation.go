@@ -223,6 +223,7 @@ type Incident struct {
 	URL        string         `json:"url"`
 	Status     IncidentStatus `json:"status"`
 	MergedInto string         `json:"merged_into,omitempty"`
+	Gone       bool           `json:"gone,omitempty"`        // PagerDuty answered that it knows no such incident
 	ResolvedBy string         `json:"resolved_by,omitempty"` // a person, "monitoring", or "drydock"
 	Owner      string         `json:"owner,omitempty"`       // the person who acknowledged it or to whom it was assigned by hand
 	Acts       []Act          `json:"acts,omitempty"`        // what people did, oldest first

@@ -185,7 +185,7 @@ func (s *situation) recovered() bool {
 	}
 	for _, in := range open {
 		facts, ok := s.o.Incidents[in.ID].Get()
-		if !ok || facts.Status != Resolved || s.resolving(in) {
+		if !ok || (facts.Status != Resolved && !facts.Gone) || s.resolving(in) {
 			return false
 		}
 	}

@@ -111,6 +111,11 @@ func globalEdges() []edge {
 			return fmt.Sprintf("%s %s the incident %s; Drydock stops and leaves it to them", orElse(act.Who, "a person"), actVerb(act.Kind), in.label())
 		}),
 		standDown(gRecovered, func(s *situation) string {
+			for _, in := range s.openIncidents() {
+				if facts, _ := s.o.Incidents[in.ID].Get(); facts.Gone {
+					return "PagerDuty knows no incident " + in.ID
+				}
+			}
 			if s.d.Finding == FindingHealthy {
 				return "the alert recovered: the incident was resolved by others, and " + s.d.Why
 			}
@@ -121,7 +126,7 @@ func globalEdges() []edge {
 			return refuse(RefusedByKill, "the kill switch is engaged: %s", s.ledger.KillSwitch)
 		}),
 		handOver(gDeadline, func(s *situation) string {
-			return fmt.Sprintf("the run's deadline has passed (%s): %s", short(s.now.Sub(s.r.StartedAt)), orElse(s.blind, s.d.Why))
+			return fmt.Sprintf("the run's deadline has passed (%s): %s", short(s.now.Sub(s.r.StartedAt)), orElse(s.blind, s.reason()))
 		}),
 	}
 }

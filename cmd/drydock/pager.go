@@ -75,6 +75,9 @@ func (p *pager) botUser(ctx context.Context) (string, error) {
 
 func (p *pager) Incident(ctx context.Context, id string, target playbook.Target, since time.Time) playbook.Reading[playbook.Incident] {
 	in, err := p.read(ctx, id, target, since)
+	if errors.Is(err, incident.ErrNotFound) {
+		return playbook.Known(playbook.Incident{ID: id, Gone: true})
+	}
 	if err != nil {
 		return playbook.Unknown[playbook.Incident](err.Error())
 	}
