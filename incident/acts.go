@@ -11,7 +11,7 @@ import (
 // ActKind is what a person did to an incident.
 type ActKind string
 
-// The kinds of acts. All but ActApproved say: leave this incident to me.
+// The kinds of acts. All but ActApproved and ActOnPurpose say: leave this incident to me.
 const (
 	ActAcknowledged ActKind = "acknowledged"
 	ActResolved     ActKind = "resolved"
@@ -21,6 +21,8 @@ const (
 	ActEscalated    ActKind = "escalated"
 	ActHandsOff     ActKind = "hands_off" // a note that says "drydock hands off"
 	ActApproved     ActKind = "approved"  // a note of an approver that says "drydock approve <hash>"
+	// ActOnPurpose is a note that says that what is missing was removed on purpose: asked about, not undone.
+	ActOnPurpose ActKind = "on_purpose"
 )
 
 // Act is one thing a person did.
@@ -133,6 +135,8 @@ var (
 	// handsOff may stand anywhere in a note, in any letter case: a person in a hurry must not have to get it exactly right.
 	handsOff = regexp.MustCompile(`(?i)\bdrydock[\s,:]+hands[\s-]+off\b`)
 
+	onPurpose = regexp.MustCompile(`(?i)\b(?:deleted|removed|uninstalled)\s+(?:it\s+)?on\s+purpose\b`)
+
 	// approve must be a line of its own, because it lets us act.
 	approve = regexp.MustCompile(`(?im)^[\t ]*drydock[\t ]+approve[\t ]+([0-9a-z:_-]{6,128})[\t ]*\r?$`)
 )
@@ -149,6 +153,10 @@ func (p People) orderIn(n Note) (Act, bool) {
 	}
 	if m := approve.FindStringSubmatch(n.Content); m != nil && n.User.ID != "" && slices.Contains(p.Approvers, n.User.ID) {
 		act.Kind, act.PlanHash = ActApproved, strings.ToLower(m[1])
+		return act, true
+	}
+	if onPurpose.MatchString(n.Content) {
+		act.Kind = ActOnPurpose
 		return act, true
 	}
 	return Act{}, false

@@ -97,6 +97,8 @@ func TestHumanActs(t *testing.T) {
 			want: []Act{{Kind: ActHandsOff, Who: bob, At: after, NoteID: "PNOTE01"}},
 		},
 		{name: "hands off from nobody known", in: open, notes: note(nobody, after, "drydock hands off"), want: []Act{{Kind: ActHandsOff, At: after, NoteID: "PNOTE01"}}},
+		{name: "deleted on purpose", in: open, notes: note(ada, after, "We deleted it on purpose, see the change"),
+			want: []Act{{Kind: ActOnPurpose, Who: ada, At: after, NoteID: "PNOTE01"}}},
 		{name: "hands off before the run", in: open, notes: note(ada, before, "drydock hands off")},
 		{name: "our note explains the words", in: open, notes: note(bot, after, "Write \"drydock hands off\" to stop me.")},
 		{name: "our note under a person's name", in: open, notes: note(ada, after, "Write \"drydock hands off\" to stop me.\n[drydock run=0198 seq=2]")},

@@ -92,6 +92,11 @@ func TestTriageLeadsOn(t *testing.T) {
 			s.o.Promotion = Known(Promotion{Component: "armada-ops", Source: "flags"})
 			return s
 		}(), to: AwaitingApproval},
+		{name: "absent, a person says on purpose", scene: func() *scene {
+			s := healthy(12).ds(func(d *DaemonSet) { *d = DaemonSet{} })
+			s.o.Incidents["Q1"] = Known(Incident{ID: "Q1", Acts: []Act{{Kind: ActOnPurpose, Who: "Ann", At: t0}}})
+			return s
+		}(), to: AwaitingApproval},
 		{name: "absent, namespace gone", scene: func() *scene {
 			s := healthy(12).ds(func(d *DaemonSet) { *d = DaemonSet{} })
 			s.o.Namespace = Known(Namespace{})

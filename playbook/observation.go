@@ -259,6 +259,7 @@ const (
 	ActMerged       ActKind = "merged"
 	ActHandsOff     ActKind = "hands_off"
 	ActApproved     ActKind = "approved"
+	ActOnPurpose    ActKind = "on_purpose" // a note that says that the DaemonSet was deleted on purpose
 )
 
 // IncidentRef names an incident.

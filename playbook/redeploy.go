@@ -20,6 +20,14 @@ func (s *situation) onPurpose() string {
 		return "it looks deleted on purpose: " + orElse(promo.Source, "the version source") + " names no version of " +
 			orElse(promo.Component, "its component") + " for this carrier any more"
 	}
+	for _, in := range s.openIncidents() {
+		facts, _ := s.o.Incidents[in.ID].Get()
+		for _, a := range facts.Acts {
+			if a.Kind == ActOnPurpose {
+				return orElse(a.Who, "a person") + " wrote on the incident that it was deleted on purpose"
+			}
+		}
+	}
 	if last := s.ledger.LastSeen; last != nil && len(last.Owners) > 0 {
 		return "it looks deleted on purpose: it was owned by " + strings.Join(last.Owners, ", ")
 	}

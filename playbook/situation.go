@@ -167,7 +167,7 @@ func (s *situation) actOn(in RunIncident) (Act, bool) {
 		began = in.JoinedAt
 	}
 	for _, a := range facts.Acts {
-		if a.Kind != ActApproved && a.At.After(began) && (a.Kind != ActAcknowledged || s.p.StopOnAck) {
+		if a.Kind.stops() && a.At.After(began) && (a.Kind != ActAcknowledged || s.p.StopOnAck) {
 			return a, true
 		}
 	}
@@ -176,6 +176,9 @@ func (s *situation) actOn(in RunIncident) (Act, bool) {
 	}
 	return Act{}, false
 }
+
+// stops reports whether an act stops a run: an approval and a word about the DaemonSet do not.
+func (k ActKind) stops() bool { return k != ActApproved && k != ActOnPurpose }
 
 // recovered reports whether every incident of the run has been resolved by others.
 func (s *situation) recovered() bool {

@@ -145,7 +145,7 @@ func actVerb(k ActKind) string {
 		return "merged"
 	case ActHandsOff:
 		return "said \"hands off\" on"
-	case ActApproved:
+	case ActApproved, ActOnPurpose:
 	}
 	return "acted on"
 }

@@ -152,6 +152,7 @@ var actKinds = map[incident.ActKind]playbook.ActKind{
 	incident.ActMerged:       playbook.ActMerged,
 	incident.ActHandsOff:     playbook.ActHandsOff,
 	incident.ActApproved:     playbook.ActApproved,
+	incident.ActOnPurpose:    playbook.ActOnPurpose,
 }
 
 func acts(list []incident.Act) []playbook.Act {

@@ -207,7 +207,7 @@ func (w *World) inspectCall(call playbook.Call) {
 // stoppingAct is what a person did on an incident after the run began.
 func (w *World) stoppingAct(in playbook.RunIncident, r playbook.Run) (playbook.Act, bool) {
 	for _, a := range w.Pager.Get(in.ID).Acts {
-		if a.At.After(r.StartedAt) && a.Kind != playbook.ActApproved && (a.Kind != playbook.ActAcknowledged || w.Policy.StopOnAck) {
+		if a.At.After(r.StartedAt) && a.Kind != playbook.ActApproved && a.Kind != playbook.ActOnPurpose && (a.Kind != playbook.ActAcknowledged || w.Policy.StopOnAck) {
 			return a, true
 		}
 	}

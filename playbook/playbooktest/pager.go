@@ -94,7 +94,7 @@ func (p *Pager) Human(id string, kind playbook.ActKind, who string) {
 		in.Status, in.ResolvedBy = playbook.Resolved, who
 	case playbook.ActMerged:
 		in.Status, in.ResolvedBy, in.MergedInto = playbook.Resolved, who, "PMERGED"
-	case playbook.ActSnoozed, playbook.ActHandsOff, playbook.ActApproved:
+	case playbook.ActSnoozed, playbook.ActHandsOff, playbook.ActApproved, playbook.ActOnPurpose:
 	}
 	in.Acts = append(in.Acts, playbook.Act{Kind: kind, Who: who, At: p.clock.Now()})
 }
