@@ -3,8 +3,11 @@ package main
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -42,15 +45,17 @@ finds out why, repairs the carrier by the runbook and proves it, or hands the in
   drydock serve --config drydock.yaml`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := cmd.Help(); err != nil {
-				return err
+		RunE:          helpOnly,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Name() == cobra.ShellCompRequestCmd || cmd.Name() == cobra.ShellCompNoDescRequestCmd {
+				return nil // a shell asks while a command is being typed
 			}
-			return &exitError{code: exitUsage}
-		},
-		PersistentPreRunE: func(*cobra.Command, []string) error {
 			if !slices.Contains([]string{outputTable, outputJSON, outputYAML}, a.output) {
 				return usagef("-o %q is not one of table, json, yaml", a.output)
+			}
+			// Also for commands that read no configuration: a file that is named and not there is a mistake everywhere.
+			if _, err := os.Stat(a.configFile); a.configFile != "" && errors.Is(err, fs.ErrNotExist) {
+				return noSuchConfig(a.configFile)
 			}
 			return nil
 		},
@@ -74,7 +79,20 @@ finds out why, repairs the carrier by the runbook and proves it, or hands the in
 		later("stats", "Print counts, times to repair and hours saved"),
 		later("pagerduty", "Connect a PagerDuty account", later("connect", "Make the webhook subscription")),
 	)
+	root.InitDefaultCompletionCmd()
+	if completion, _, err := root.Find([]string{"completion"}); err == nil {
+		completion.Args, completion.RunE = cobra.NoArgs, helpOnly // of its own, an unknown shell is answered with help and exit 0
+	}
 	return root
+}
+
+// helpOnly is a command that exists for its subcommands. What it prints was not asked for, so it goes to stderr.
+func helpOnly(cmd *cobra.Command, _ []string) error {
+	cmd.SetOut(cmd.ErrOrStderr())
+	if err := cmd.Help(); err != nil {
+		return err
+	}
+	return &exitError{code: exitUsage}
 }
 
 // later is a subcommand of the contract that does not exist yet.
@@ -104,6 +122,13 @@ func exactArgs(n int) cobra.PositionalArgs {
 
 // print writes data to stdout in the form that -o asks for. table writes the rows of a table.
 func (a *app) print(data any, table func(w io.Writer)) error {
+	if err := a.write(data, table); err != nil {
+		return remotef("write the answer: %w", err)
+	}
+	return nil
+}
+
+func (a *app) write(data any, table func(w io.Writer)) error {
 	switch a.output {
 	case outputJSON:
 		return writeJSON(a.stdout, data)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -42,6 +43,7 @@ func TestCommands(t *testing.T) {
 	good := writeFile(t, "drydock.yaml", "mode: observe\ncarriers: [{name: c1, kubeconfig: none.yaml}]\n")
 	bad := writeFile(t, "drydock.yaml", "modus: observe\n")
 	secret := writeFile(t, "drydock.yaml", "database_url: {env: DATABASE_URL}\npagerduty: {from: a@b.c, token: {file: absent}, webhook_secrets: [{env: HOOK}]}\n")
+	missing := writeFile(t, "drydock.yaml", "carriers: [{name: c1, kubeconfig: none.yaml, actor_kubeconfig: no.yaml}]\ncarrier_dir: nowhere\n")
 	act := writeFile(t, "drydock.yaml", "mode: act\ndata_dir: "+t.TempDir()+"\n")
 	hash := writeFile(t, "drydock.yaml", "data_dir: "+t.TempDir()+"\napi_tokens: [{name: a, role: viewer, sha256: {env: HASH}}]\n")
 	tests := map[string]struct {
@@ -50,7 +52,7 @@ func TestCommands(t *testing.T) {
 		code           int
 		stdout, stderr []string // must appear
 	}{
-		"nothing":             {args: nil, code: 2, stdout: []string{"Usage:", "serve", "diagnose"}},
+		"nothing":             {args: nil, code: 2, stderr: []string{"Usage:", "serve", "diagnose"}},
 		"help":                {args: []string{"--help"}, code: 0, stdout: []string{"drydock parse"}},
 		"unknown command":     {args: []string{"serv"}, code: 2, stderr: []string{`unknown command "serv"`, "serve"}},
 		"unknown flag":        {args: []string{"parse", "--no", "x"}, code: 2, stderr: []string{"unknown flag: --no"}},
@@ -69,10 +71,24 @@ func TestCommands(t *testing.T) {
 		"config check, example": {args: []string{"config", "check", "--config", "../../drydock.yaml"}, code: 0},
 		"config check, json":    {args: []string{"config", "check", "--config", good, "-o", "json"}, code: 0, stdout: []string{`"valid": true`}},
 		"config schema":         {args: []string{"config", "schema"}, code: 0, stdout: []string{`"$schema"`, `"drain_namespaces"`}},
-		"config":                {args: []string{"config"}, code: 2, stdout: []string{"check", "schema"}},
-		"version":               {args: []string{"version"}, code: 0, stdout: []string{"drydock dev"}},
-		"version, yaml":         {args: []string{"version", "-o", "yaml"}, code: 0, stdout: []string{"version: dev"}},
-		"completion":            {args: []string{"completion", "bash"}, code: 0, stdout: []string{"drydock"}},
+		"config check, missing files": {
+			args: []string{"config", "check", "--config", missing}, code: 0, stdout: []string{"is valid"},
+			stderr: []string{"warning: carriers[0].kubeconfig: ", "none.yaml does not exist", "warning: carriers[0].actor_kubeconfig: ", "warning: carrier_dir: "},
+		},
+		"config check, act without self_alert": {args: []string{"config", "check", "--config", act}, code: 2, stderr: []string{"self_alert is missing", "mode act"}},
+		"config schema, yaml":                  {args: []string{"config", "schema", "-o", "yaml"}, code: 0, stdout: []string{"$schema: "}},
+		"config":                               {args: []string{"config"}, code: 2, stderr: []string{"check", "schema"}},
+		"runs":                                 {args: []string{"runs"}, code: 2, stderr: []string{"retrigger"}},
+		"version, no such file":                {args: []string{"version", "--config", "/nowhere.yaml"}, code: 2, stderr: []string{"/nowhere.yaml does not exist"}},
+		"schema, no such file":                 {args: []string{"config", "schema"}, env: map[string]string{"DRYDOCK_CONFIG": "/nowhere.yaml"}, code: 2, stderr: []string{"/nowhere.yaml does not exist"}},
+		"completion, no shell":                 {args: []string{"completion"}, code: 2, stderr: []string{"bash"}},
+		"completion, unknown shell":            {args: []string{"completion", "tcsh"}, code: 2, stderr: []string{"tcsh"}},
+		"diagnose, case":                       {args: []string{"diagnose", "C1", "Node-Exporter", "--config", good, "-o", "json"}, code: 3, stdout: []string{`"daemonset": "node-exporter"`}},
+		"diagnose, act without self_alert":     {args: []string{"diagnose", "c1", "node-exporter", "--config", act}, code: 2, stderr: []string{"no carriers are configured"}},
+		"approve, two hashes":                  {args: []string{"runs", "approve", "r1", "a", "--plan-hash", "b", "--token", "x"}, code: 2, stderr: []string{"two plan hashes"}},
+		"version":                              {args: []string{"version"}, code: 0, stdout: []string{"drydock dev"}},
+		"version, yaml":                        {args: []string{"version", "-o", "yaml"}, code: 0, stdout: []string{"version: dev"}},
+		"completion":                           {args: []string{"completion", "bash"}, code: 0, stdout: []string{"drydock"}},
 		"serve, secrets": {
 			args: []string{"serve", "--config", secret}, code: 2,
 			stderr: []string{"database_url: environment variable DATABASE_URL is empty", "pagerduty.token: file absent does not exist", "pagerduty.webhook_secrets[0]: environment variable HOOK is empty"},
@@ -133,6 +149,36 @@ func TestCommands(t *testing.T) {
 				t.Errorf("a password is shown: %s %s", got.stdout, got.stderr)
 			}
 		})
+	}
+}
+
+// fullDisk is a stdout that takes nothing.
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+// An answer that could not be written is not the user's mistake.
+func TestAnswerThatCanNotBeWritten(t *testing.T) {
+	t.Parallel()
+	for _, output := range []string{"table", "json", "yaml"} {
+		var stderr bytes.Buffer
+		code := run(t.Context(), []string{"version", "-o", output}, func(string) string { return "" }, fullDisk{}, &stderr)
+		if code != exitRemote || !strings.Contains(stderr.String(), "write the answer") || strings.Contains(stderr.String(), "--help") {
+			t.Errorf("-o %s: exit %d: %s", output, code, stderr.String())
+		}
+	}
+}
+
+// Turning a switch off that something else still holds is told.
+func TestKillSwitchStillEngaged(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(`{"engaged":true,"carrier":"c1","reason":"bad night (file kill-switch.c1)"}`))
+	}))
+	t.Cleanup(server.Close)
+	got := drydock(t.Context(), nil, "kill-switch", "off", "--carrier", "c1", "--reason", "over", "--server", server.URL, "--token", "x")
+	if got.code != 0 || !strings.Contains(got.stdout, "bad night") || !strings.Contains(got.stderr, "still stopped") {
+		t.Errorf("exit %d: %s%s", got.code, got.stdout, got.stderr)
 	}
 }
 
@@ -207,7 +253,7 @@ func TestClientExitCodes(t *testing.T) {
 		}))
 		for _, args := range [][]string{
 			{"runs", "get", "r1"}, {"runs", "retrigger", "r1", "--reason", "x"}, {"runs", "retrigger", "--incident", "Q1", "--reason", "x"},
-			{"runs", "cancel", "r1"}, {"runs", "approve", "r1", "--plan-hash", "p"}, {"kill-switch", "off", "--reason", "x"},
+			{"runs", "cancel", "r1"}, {"runs", "approve", "r1", "--plan-hash", "p"}, {"runs", "approve", "r1", "p"}, {"kill-switch", "off", "--reason", "x"},
 		} {
 			got := drydock(t.Context(), map[string]string{"DRYDOCK_URL": server.URL, "DRYDOCK_TOKEN": "secret"}, args...)
 			if got.code != code {

@@ -15,13 +15,20 @@ func newConfig(a *app) *cobra.Command {
 			Use:   "check",
 			Short: "Check the configuration; secrets may be unset",
 			Long: `Check the configuration: unknown keys, values, and how they fit together. All mistakes are shown at once.
-Secrets may be unset and carriers out of reach: nothing outside the file is read.`,
+Secrets may be unset and carriers out of reach: no file that the configuration names is read. Files of carriers that are
+not there are warned of on stderr.`,
 			Example: "  drydock config check --config drydock.yaml",
 			Args:    exactArgs(0),
 			RunE: func(*cobra.Command, []string) error {
 				cfg, err := a.config()
 				if err != nil {
 					return err
+				}
+				if err := cfg.checkServing(); err != nil {
+					return err
+				}
+				for _, warning := range cfg.missingFiles() {
+					fmt.Fprintf(a.stderr, "drydock: warning: %s\n", warning)
 				}
 				summary := configSummary{
 					Valid: true, File: cmp.Or(cfg.file, "built-in"), Mode: string(cfg.Mode), Carriers: len(cfg.Carriers),
@@ -38,7 +45,10 @@ Secrets may be unset and carriers out of reach: nothing outside the file is read
 			Short:   "Print the configuration's JSON Schema",
 			Example: "  drydock config schema > drydock.schema.json",
 			Args:    exactArgs(0),
-			RunE:    func(*cobra.Command, []string) error { return writeJSON(a.stdout, configSchema()) },
+			RunE: func(*cobra.Command, []string) error {
+				schema := configSchema()
+				return a.print(schema, func(w io.Writer) { _ = writeJSON(w, schema) }) // print tells of a failed write
+			},
 		},
 	)
 	return cmd
@@ -50,12 +60,4 @@ type configSummary struct {
 	Mode       string `json:"mode"`
 	Carriers   int    `json:"carriers"`
 	DaemonSets int    `json:"daemonsets"`
-}
-
-// helpOnly is a command that exists for its subcommands.
-func helpOnly(cmd *cobra.Command, _ []string) error {
-	if err := cmd.Help(); err != nil {
-		return err
-	}
-	return &exitError{code: exitUsage}
 }

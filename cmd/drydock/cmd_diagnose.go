@@ -34,7 +34,8 @@ Exit 0 when it is healthy, 3 when that can not be told, else 1.`,
 			if err != nil {
 				return usagef("%v", err)
 			}
-			t := playbook.Target{Carrier: strings.ToLower(args[0]), Namespace: namespace, DaemonSet: args[1]}
+			// As parse does: titles are not particular about case, and Kubernetes' names have none.
+			t := playbook.Target{Carrier: strings.ToLower(args[0]), Namespace: namespace, DaemonSet: strings.ToLower(args[1])}
 			if t.Namespace == "" {
 				t.Namespace = cfg.namespaceOf(t.DaemonSet)
 			}

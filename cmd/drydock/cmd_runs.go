@@ -191,7 +191,8 @@ func newRunsRetrigger(a *app) *cobra.Command {
 			default:
 				return usagef("name either a run or --incident")
 			}
-			return a.order(cmd, http.MethodPost, path, map[string]string{"reason": reason})
+			_, err := a.order(cmd, http.MethodPost, path, map[string]string{"reason": reason})
+			return err
 		},
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "why; it is kept with the run (required)")
@@ -204,7 +205,8 @@ func newRunsCancel(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "cancel RUN", Short: "Stop a run at its next safe point; what it changed is put back", Args: exactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.order(cmd, http.MethodPost, runPath(args[0])+"/cancel", map[string]string{"reason": reason})
+			_, err := a.order(cmd, http.MethodPost, runPath(args[0])+"/cancel", map[string]string{"reason": reason})
+			return err
 		},
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "why")
@@ -214,34 +216,40 @@ func newRunsCancel(a *app) *cobra.Command {
 func newRunsApprove(a *app) *cobra.Command {
 	var hash string
 	cmd := &cobra.Command{
-		Use: "approve RUN", Short: "Approve the plan that a run waits for", Args: exactArgs(1),
+		Use: "approve RUN [PLAN-HASH]", Short: "Approve the plan that a run waits for", Args: cobra.RangeArgs(1, 2),
 		Example: "  drydock runs approve 0198... --plan-hash 5f3a...",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 2 {
+				if hash != "" && hash != args[1] {
+					return usagef("two plan hashes are named: give one")
+				}
+				hash = args[1]
+			}
 			if hash == "" {
 				return usagef("--plan-hash is missing: it is plan_hash in \"drydock runs get %s -o json\"", args[0])
 			}
-			return a.order(cmd, http.MethodPost, runPath(args[0])+"/approve", map[string]string{"plan_hash": hash})
+			_, err := a.order(cmd, http.MethodPost, runPath(args[0])+"/approve", map[string]string{"plan_hash": hash})
+			return err
 		},
 	}
 	cmd.Flags().StringVar(&hash, "plan-hash", "", "the hash of the plan that you looked at (required)")
 	return cmd
 }
 
-// order sends an order and prints the answer.
-func (a *app) order(cmd *cobra.Command, method, path string, body any) error {
+// order sends an order, prints the answer and returns it.
+func (a *app) order(cmd *cobra.Command, method, path string, body any) (answer map[string]any, err error) {
 	c, err := a.client()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	raw, err := c.do(cmd.Context(), method, path, body)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var answer map[string]any
 	if err := json.Unmarshal(raw, &answer); err != nil {
-		return remotef("the server's answer can not be read: %w", err)
+		return nil, remotef("the server's answer can not be read: %w", err)
 	}
-	return a.print(raw, func(w io.Writer) {
+	return answer, a.print(raw, func(w io.Writer) {
 		for _, key := range []string{"id", "state", "engaged", "carrier", "reason"} {
 			if v, ok := answer[key]; ok && v != nil {
 				fmt.Fprintf(w, "%s\t%v\n", key, v)
@@ -264,7 +272,11 @@ func newKillSwitch(a *app) *cobra.Command {
 				if reason == "" {
 					return usagef("--reason is missing: say why, it is kept")
 				}
-				return a.order(cmd, http.MethodPut, "/api/v1/kill-switch", map[string]any{"engaged": on, "carrier": carrier, "reason": reason})
+				answer, err := a.order(cmd, http.MethodPut, "/api/v1/kill-switch", map[string]any{"engaged": on, "carrier": carrier, "reason": reason})
+				if engaged, _ := answer["engaged"].(bool); err == nil && engaged && !on {
+					fmt.Fprintln(a.stderr, "drydock: changes are still stopped: a kill-switch file, or the switch of all carriers, is engaged")
+				}
+				return err
 			},
 		}
 		child.Flags().StringVar(&carrier, "carrier", "", "only this carrier")

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/mail"
 	"net/netip"
 	"net/url"
+	"os"
 	"regexp"
 	"strings"
 	"time"
@@ -50,7 +52,7 @@ func (c *Config) validateServer(v *check) {
 	if c.DataDir == "" {
 		v.add("data_dir", "is empty: name a directory, for example ./data")
 	}
-	if c.DatabaseURL == nil && c.Role != roleAll {
+	if c.DatabaseURL == nil && (c.Role == roleIngest || c.Role == roleWorker) {
 		v.add("role", "%s needs database_url: the private Postgres serves one replica with role all", c.Role)
 	}
 	if c.DatabaseURL != nil && c.BackupKey == nil && c.acts() {
@@ -74,6 +76,33 @@ func (c *Config) validateServer(v *check) {
 			v.add(path+".sha256", "is missing: write {env: NAME} or {file: PATH}")
 		}
 	}
+}
+
+// checkServing finds what only a server needs: diagnose and plan do without, and must work with the same file. Its error is a
+// usage error.
+func (c *Config) checkServing() error {
+	if c.Role != roleIngest && c.SelfAlert == nil && c.anyMode(playbook.ModeAct) {
+		return usagef("self_alert is missing: mode act needs it, for nobody else hears when an undo stays blocked. " +
+			"Name the routing key of a PagerDuty service that Drydock does not watch, or use mode observe or approve")
+	}
+	return nil
+}
+
+// missingFiles names the files of carriers that are not there. That is no mistake of the configuration: they may be mounted
+// later, and one carrier's file must not keep the others from being repaired.
+func (c *Config) missingFiles() []string {
+	var missing []string
+	look := func(key, file string) {
+		if _, err := os.Stat(c.path(file)); file != "" && errors.Is(err, fs.ErrNotExist) {
+			missing = append(missing, fmt.Sprintf("%s: %s does not exist", key, c.path(file)))
+		}
+	}
+	for i, carrier := range c.Carriers {
+		look(fmt.Sprintf("carriers[%d].kubeconfig", i), carrier.Kubeconfig)
+		look(fmt.Sprintf("carriers[%d].actor_kubeconfig", i), carrier.ActorKubeconfig)
+	}
+	look("carrier_dir", c.CarrierDir)
+	return missing
 }
 
 // acts reports whether any carrier may be changed.

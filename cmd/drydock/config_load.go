@@ -8,7 +8,10 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -31,11 +34,15 @@ func loadConfig(named string) (*Config, error) {
 		c.complete()
 		return &c, nil
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, usagef("configuration file %s does not exist: name another with --config or DRYDOCK_CONFIG", file)
+		return nil, noSuchConfig(file)
 	case err != nil:
 		return nil, usagef("read configuration: %v", err)
 	}
 	return parseConfig(file, src)
+}
+
+func noSuchConfig(file string) error {
+	return usagef("configuration file %s does not exist: name another with --config or DRYDOCK_CONFIG", file)
 }
 
 func parseConfig(file string, src []byte) (*Config, error) {
@@ -43,15 +50,16 @@ func parseConfig(file string, src []byte) (*Config, error) {
 	c.file = file
 	tree, err := parser.ParseBytes(src, 0)
 	if err != nil {
-		return nil, usagef("%s: %s", file, strings.TrimSpace(yaml.FormatError(err, false, true)))
+		return nil, yamlError(file, err)
 	}
-	shape := &shapeCheck{lines: map[string]int{}}
+	shape := &shapeCheck{lines: map[string]int{}, anchors: map[string]ast.Node{}}
 	if len(tree.Docs) > 1 {
 		return nil, usagef("%s: it holds %d YAML documents: keep one", file, len(tree.Docs))
 	}
 	empty := len(tree.Docs) == 0 || tree.Docs[0].Body == nil || tree.Docs[0].Body.Type() == ast.NullType ||
 		tree.Docs[0].Body.Type() == ast.CommentType
 	if !empty {
+		ast.Walk(shape, tree.Docs[0].Body)
 		shape.walk("", tree.Docs[0].Body, reflect.TypeFor[Config](), "")
 		if !shape.undecodable {
 			// Strict only when the walk found nothing: it already named each unknown key, and reports them all at once.
@@ -60,7 +68,7 @@ func parseConfig(file string, src []byte) (*Config, error) {
 				options = append(options, yaml.Strict())
 			}
 			if err := yaml.NodeToValue(tree.Docs[0].Body, &c, options...); err != nil {
-				return nil, usagef("%s: %s", file, strings.TrimSpace(yaml.FormatError(err, false, true)))
+				return nil, yamlError(file, err)
 			}
 		}
 	}
@@ -73,6 +81,33 @@ func parseConfig(file string, src []byte) (*Config, error) {
 		return nil, &exitError{exitUsage, newConfigError(file, src, shape.lines, problems)}
 	}
 	return &c, nil
+}
+
+// yamlError is what the YAML library found that the walk did not, in words for people: its own of a wrong type name our Go types.
+func yamlError(file string, err error) error {
+	var wrong *yaml.TypeError
+	if errors.As(err, &wrong) && wrong.Token != nil {
+		return usagef("%s:%d: a value here is not of the kind that its key takes", file, wrong.Token.Position.Line)
+	}
+	return usagef("%s: %s", file, printable(strings.TrimSpace(yaml.FormatError(err, false, true))))
+}
+
+// printable escapes what a terminal might obey: a configuration may turn out to be any file.
+func printable(text string) string {
+	var b strings.Builder
+	for i := 0; i < len(text); {
+		r, size := utf8.DecodeRuneInString(text[i:])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			fmt.Fprintf(&b, `\x%02x`, text[i])
+		case r == '\n', r == '\t', unicode.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
+		i += size
+	}
+	return b.String()
 }
 
 // problem is one thing that is wrong: where, what, and how to mend it.
@@ -117,7 +152,7 @@ func (e *configError) Error() string {
 			fmt.Fprintf(&b, "\n  %4d | %s", p.line, strings.TrimRight(e.source[p.line-1], "\r"))
 		}
 	}
-	return b.String()
+	return printable(b.String())
 }
 
 // lineOf is the line of the key, or of the nearest key around it that the file has.
@@ -137,6 +172,40 @@ type shapeCheck struct {
 	problems    []problem
 	lines       map[string]int
 	undecodable bool
+	anchors     map[string]ast.Node
+}
+
+// Visit collects the anchors, for ast.Walk.
+func (s *shapeCheck) Visit(node ast.Node) ast.Visitor {
+	if anchor, ok := node.(*ast.AnchorNode); ok {
+		s.anchors[anchor.Name.GetToken().Value] = anchor.Value
+	}
+	return s
+}
+
+// resolve takes anchors and tags off a node and follows aliases.
+func (s *shapeCheck) resolve(node ast.Node) ast.Node {
+	const most = 100 // aliases of aliases
+	for range most {
+		switch n := node.(type) {
+		case *ast.AnchorNode:
+			node = n.Value
+		case *ast.TagNode:
+			if n.Value == nil {
+				return node
+			}
+			node = n.Value
+		case *ast.AliasNode:
+			target, ok := s.anchors[n.Value.GetToken().Value]
+			if !ok {
+				return node
+			}
+			node = target
+		default:
+			return node
+		}
+	}
+	return node
 }
 
 func (s *shapeCheck) add(node ast.Node, path, format string, args ...any) {
@@ -150,19 +219,9 @@ func (s *shapeCheck) fatal(node ast.Node, path, format string, args ...any) {
 }
 
 func (s *shapeCheck) walk(path string, node ast.Node, t reflect.Type, enum string) {
-	for {
-		if anchor, ok := node.(*ast.AnchorNode); ok {
-			node = anchor.Value
-			continue
-		}
-		if tag, ok := node.(*ast.TagNode); ok && tag.Value != nil {
-			node = tag.Value
-			continue
-		}
-		break
-	}
+	node = s.resolve(node)
 	if _, ok := node.(*ast.AliasNode); ok {
-		return // its anchor was checked where it stands; the strict decoder checks the rest
+		return // of an anchor that is not there: the decoder says so
 	}
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -199,6 +258,9 @@ func (s *shapeCheck) walk(path string, node ast.Node, t reflect.Type, enum strin
 			return
 		}
 		for _, v := range values {
+			if v.Key.IsMergeKey() {
+				continue // the decoder checks what is merged into names
+			}
 			child := join(path, keyOf(v))
 			s.seen(child, v)
 			s.walk(child, v.Value, t.Elem(), "")
@@ -230,6 +292,9 @@ func (s *shapeCheck) walkStruct(path string, values []*ast.MappingValueNode, t r
 	}
 	for _, v := range values {
 		if v.Key.IsMergeKey() {
+			if merged, ok := mapping(s.resolve(v.Value)); ok {
+				s.walkStruct(path, merged, t)
+			}
 			continue
 		}
 		key := keyOf(v)
@@ -254,6 +319,10 @@ func (s *shapeCheck) seen(path string, v *ast.MappingValueNode) {
 
 func (s *shapeCheck) walkSecret(path string, node ast.Node) {
 	const mend = "write {env: NAME} or {file: PATH}"
+	if node.Type() == ast.NullType {
+		s.fatal(node, path, "is empty: %s, or leave the key out", mend)
+		return
+	}
 	values, ok := mapping(node)
 	if !ok {
 		s.problems = append(s.problems, problem{
@@ -271,7 +340,7 @@ func (s *shapeCheck) walkSecret(path string, node ast.Node) {
 			})
 			continue
 		}
-		if text, ok := scalar(v.Value); !ok || text == "" {
+		if text, ok := scalar(s.resolve(v.Value)); !ok || text == "" {
 			s.fatal(v.Key, join(path, key), "is empty: %s", mend)
 		}
 		named++
@@ -284,7 +353,11 @@ func (s *shapeCheck) walkSecret(path string, node ast.Node) {
 func (s *shapeCheck) walkScalar(path string, node ast.Node, t reflect.Type, enum string) {
 	text, ok := scalar(node)
 	if !ok {
-		s.fatal(node, path, "must be a single value")
+		want := "a single value"
+		if enum != "" {
+			want = "one of " + strings.ReplaceAll(enum, ",", ", ")
+		}
+		s.fatal(node, path, "must be %s", want)
 		return
 	}
 	switch t.Kind() {

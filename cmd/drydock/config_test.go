@@ -50,9 +50,16 @@ func TestConfigErrorsNameKeyLineAndMend(t *testing.T) {
 			[]string{":3: pagerduty.token: a secret is not written into the configuration: write {env: NAME} or {file: PATH}"},
 		},
 		"secret with both":     {"database_url: {env: A, file: b}\n", []string{"database_url: needs exactly one of env and file"}},
-		"secret with nothing":  {"database_url:\n", []string{":1: database_url: a secret is not written"}},
+		"secret with nothing":  {"database_url:\n", []string{":1: database_url: is empty: write {env: NAME} or {file: PATH}, or leave the key out"}},
 		"secret with no name":  {"database_url: {env: ''}\n", []string{"database_url.env: is empty"}},
 		"secret in a list":     {"pagerduty: {webhook_secrets: [abc]}\n", []string{"pagerduty.webhook_secrets[0]: a secret"}},
+		"list for a word":      {"mode: [1]\n", []string{":1: mode: must be one of observe, approve, act"}},
+		"list behind an alias": {"approvers: &a [x]\nmode: *a\n", []string{"mode: must be one of observe, approve, act"}},
+		"merged":               {"timing: &a {tick: [1]}\npagerduty: {<<: *a}\n", []string{"timing.tick: is not a duration", `pagerduty.tick: unknown key "tick"`}},
+		"secret merged":        {"public_url: &a hunter2\npagerduty: {from: a@b.c, token: *a}\n", []string{"pagerduty.token: a secret is not written"}},
+		"no such alias":        {"mode: *a\n", []string{"drydock.yaml"}},
+		"not text":             {"listen: \"\\x1b[31m\"\nx\x1b[31m: 1\n", []string{`\x1b[31m`}},
+		"unknown role":         {"role: foo\n", []string{`role: "foo" is not one of all, ingest, worker`}},
 		"bad title rule":       {"title_rules: ['(?P<carrier>[']\n", []string{":1: title_rules[0]: ", "error parsing regexp"}},
 		"rule without a group": {"title_rules:\n- '(?P<carrier>.*)'\n", []string{`:2: title_rules[0]: `, `"daemonset" is missing`}},
 		"bad disk title":       {"disk_titles: ['(']\n", []string{"disk_titles[0]: "}},
@@ -129,8 +136,10 @@ func TestConfigErrorsNameKeyLineAndMend(t *testing.T) {
 					t.Errorf("error lacks %q:\n%v", want, err)
 				}
 			}
-			if strings.Contains(err.Error(), "hunter2") {
-				t.Errorf("error shows the secret:\n%v", err)
+			for _, never := range []string{"hunter2", "Go struct", "interface {}", "\x1b", "foo needs database_url"} {
+				if strings.Contains(err.Error(), never) {
+					t.Errorf("error shows %q:\n%v", never, err)
+				}
 			}
 		})
 	}

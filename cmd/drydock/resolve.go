@@ -44,10 +44,6 @@ func resolve(cfg *Config, getenv func(string) string) (*resolved, error) {
 		if r.promoter, err = newPromoter(cfg, s); err != nil {
 			return nil, err
 		}
-		if cfg.SelfAlert == nil && cfg.anyMode(playbook.ModeAct) {
-			return nil, usagef("self_alert is missing: mode act needs it, for nobody else hears when an undo stays blocked. " +
-				"Name the routing key of a PagerDuty service that Drydock does not watch, or use mode observe or approve")
-		}
 	}
 	if err := r.readTokens(cfg, s); err != nil {
 		return nil, err

@@ -72,6 +72,12 @@ func newLog(a *app, format, level string) (*slog.Logger, error) {
 
 // serve runs until ctx ends or something that it can not do without does.
 func serve(ctx context.Context, a *app, cfg *Config, log *slog.Logger, migrate bool) error {
+	if err := cfg.checkServing(); err != nil {
+		return err
+	}
+	for _, warning := range cfg.missingFiles() {
+		log.Warn("a file of the configuration is missing", "what", warning)
+	}
 	s, err := resolve(cfg, a.getenv)
 	if err != nil {
 		return err
@@ -148,7 +154,7 @@ func bringUp(ctx context.Context, url string, migrate bool) error {
 	case err != nil:
 		return remotef("%w", err)
 	case state.Dirty || len(state.Pending) > 0:
-		return remotef("the schema is not up to date (version %d of %d): run \"drydock migrate up\"", state.Version, state.Latest)
+		return usagef("the schema is not up to date (version %d of %d): run \"drydock migrate up\"", state.Version, state.Latest)
 	}
 	return nil
 }
