@@ -15,7 +15,8 @@ import (
 // callTimeout is how long one request to the version source or to Jenkins may take.
 const callTimeout = 10 * time.Second
 
-// VersionSource names the version of a component that is deployed on a carrier.
+// VersionSource names the version of a component that is deployed on a carrier. There are three: HTTPSource, LaunchDarkly and
+// FlagSet.
 type VersionSource interface {
 	// Version answers "" when the source names no version for this carrier any more. An error means that it is not known.
 	Version(ctx context.Context, carrier, component string) (string, error)

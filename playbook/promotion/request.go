@@ -7,7 +7,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // maxBody bounds an answer. A job with thousands of builds is read in pages far below it.
@@ -15,8 +17,9 @@ const maxBody = 4 << 20
 
 // StatusError is an HTTP status that was not expected.
 type StatusError struct {
-	Op   string // "get https://host/path"
-	Code int
+	Op         string // "get https://host/path"
+	Code       int
+	RetryAfter time.Duration // when the remote said when to come again, else 0
 }
 
 func (e *StatusError) Error() string {
@@ -26,8 +29,19 @@ func (e *StatusError) Error() string {
 		why = ": the token is not accepted"
 	case http.StatusForbidden:
 		why = ": the token's user may not do that"
+	case http.StatusTooManyRequests:
+		why = ": asked too often"
 	}
 	return fmt.Sprintf("%s: HTTP %d %s%s", e.Op, e.Code, http.StatusText(e.Code), why)
+}
+
+// retryAfter reads the header in its form of seconds; the other form is a date, which would need an agreed clock.
+func retryAfter(h http.Header) time.Duration {
+	seconds, err := strconv.Atoi(h.Get("Retry-After"))
+	if err != nil || seconds < 0 {
+		return 0
+	}
+	return time.Duration(min(seconds, int(time.Hour/time.Second))) * time.Second
 }
 
 // newClient makes a client that follows no redirect: one could take a token to another host, or a POST to a page.
@@ -45,16 +59,21 @@ func getJSON(ctx context.Context, client *http.Client, address string, authorize
 	if err != nil {
 		return fmt.Errorf("make request: %w", err)
 	}
-	req.Header.Set("Accept", "application/json")
 	authorize(req)
-	op := "get " + plain(req.URL)
+	return askJSON(client, req, v)
+}
+
+// askJSON sends a request that changes nothing, see getJSON.
+func askJSON(client *http.Client, req *http.Request, v any) error {
+	req.Header.Set("Accept", "application/json")
+	op := strings.ToLower(req.Method) + " " + plain(req.URL)
 	resp, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("%s: %w", op, cause(err))
 	}
 	defer func() { _ = resp.Body.Close() }() // nothing was written, so closing can lose nothing
 	if resp.StatusCode != http.StatusOK {
-		return &StatusError{Op: op, Code: resp.StatusCode}
+		return &StatusError{Op: op, Code: resp.StatusCode, RetryAfter: retryAfter(resp.Header)}
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	if err != nil {

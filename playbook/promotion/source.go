@@ -111,6 +111,18 @@ func parsePath(text string) ([]step, error) {
 	return path, nil
 }
 
+// optionalPath reads a path into a flag's value; empty: the value itself.
+func optionalPath(text string) ([]step, error) {
+	if text == "" {
+		return nil, nil
+	}
+	path, err := parsePath(text)
+	if err != nil {
+		return nil, fmt.Errorf("json_path %q: %w", text, err)
+	}
+	return path, nil
+}
+
 // bracket reads ['name'], ["name"] or [3].
 func bracket(text string) (s step, rest string, err error) {
 	inside := text[1:]
