@@ -112,9 +112,17 @@ type Promotion struct {
 // VersionSource names the version that is deployed on a carrier.
 type VersionSource struct {
 	Source   string  `yaml:"source" enum:"http,launchdarkly,featureflagset" schema:"required"`
-	URL      string  `yaml:"url" doc:"{carrier} stands for the carrier's name"`
-	JSONPath string  `yaml:"json_path" doc:"where in the answer the version stands, for example $.items[0].value"`
-	Token    *Secret `yaml:"token"`
+	URL      string  `yaml:"url" doc:"http: {carrier} stands for the carrier's name; launchdarkly: absent, https://app.launchdarkly.com"`
+	JSONPath string  `yaml:"json_path" doc:"where in the answer, or in the flag's value, the version stands, for example $.items[0].value"`
+	Token    *Secret `yaml:"token" doc:"http: sent as a bearer token; launchdarkly: of its REST API"`
+
+	Project     string            `yaml:"project" doc:"launchdarkly: the project's key"`
+	Environment string            `yaml:"environment" doc:"launchdarkly: the environment's key"`
+	ContextKey  string            `yaml:"context_key" doc:"launchdarkly: as whom the flag is evaluated; absent: {carrier}"`
+	Attributes  map[string]string `yaml:"attributes" doc:"launchdarkly: further attributes of that context"`
+	Namespace   string            `yaml:"namespace" doc:"featureflagset: of the FeatureFlagSetLD on the carrier"`
+	Name        string            `yaml:"name" doc:"featureflagset: of the FeatureFlagSetLD on the carrier"`
+	Flag        string            `yaml:"flag" doc:"launchdarkly, featureflagset: the flag's key; {carrier} and {component} stand for their names"`
 }
 
 // Jenkins promotes a build by the Promoted Builds plugin.

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -259,18 +260,7 @@ func (c *Config) validateDaemonSets(v *check) {
 }
 
 func (c *Config) validatePromotion(v *check, path string, p Promotion) {
-	switch p.Version.Source {
-	case "":
-		v.add(path+".version.source", "is missing: choose http, launchdarkly or featureflagset")
-	case "http":
-		// The placeholder is no valid part of a host name.
-		v.url(path+".version.url", strings.ReplaceAll(p.Version.URL, "{carrier}", "carrier"), false)
-		if p.Version.JSONPath == "" {
-			v.add(path+".version.json_path", "is missing: say where in the answer the version stands, for example $.version")
-		} else if _, err := promotion.NewHTTPSource("https://host", p.Version.JSONPath, "", nil); err != nil {
-			v.add(path+".version.json_path", "%v", err)
-		}
-	}
+	c.validateVersion(v, path+".version", p.Version)
 	j := p.Jenkins
 	if j == nil {
 		v.add(path+".jenkins", "is missing: without it nothing can be promoted again")
@@ -284,6 +274,70 @@ func (c *Config) validatePromotion(v *check, path string, p Promotion) {
 	}
 	if j.Token == nil {
 		v.add(path+".jenkins.token", "is missing: write {env: NAME} or {file: PATH}")
+	}
+}
+
+// versionKeys are the keys that each version source takes.
+var versionKeys = map[string][]string{
+	"http":           {"url", "json_path", "token"},
+	"launchdarkly":   {"url", "json_path", "token", "project", "environment", "context_key", "attributes", "flag"},
+	"featureflagset": {"json_path", "namespace", "name", "flag"},
+}
+
+func (c *Config) validateVersion(v *check, path string, s VersionSource) {
+	allowed, known := versionKeys[s.Source]
+	if !known {
+		if s.Source == "" {
+			v.add(path+".source", "is missing: choose http, launchdarkly or featureflagset")
+		}
+		return
+	}
+	for key, given := range map[string]bool{
+		"url": s.URL != "", "token": s.Token != nil, "project": s.Project != "", "environment": s.Environment != "", "context_key": s.ContextKey != "",
+		"attributes": len(s.Attributes) > 0, "namespace": s.Namespace != "", "name": s.Name != "", "flag": s.Flag != "",
+	} {
+		if given && !slices.Contains(allowed, key) {
+			v.add(path+"."+key, "means nothing to source %s: remove it", s.Source)
+		}
+	}
+	need := func(key, value, what string) {
+		if value == "" {
+			v.add(path+"."+key, "is missing: name %s", what)
+		}
+	}
+	if s.JSONPath != "" {
+		if _, err := promotion.NewHTTPSource("https://host", s.JSONPath, "", nil); err != nil {
+			v.add(path+".json_path", "%v", err)
+		}
+	}
+	switch s.Source {
+	case "http":
+		// The placeholder is no valid part of a host name.
+		v.url(path+".url", strings.ReplaceAll(s.URL, "{carrier}", "carrier"), false)
+		if s.JSONPath == "" {
+			v.add(path+".json_path", "is missing: say where in the answer the version stands, for example $.version")
+		}
+	case "launchdarkly":
+		v.url(path+".url", s.URL, true)
+		need("project", s.Project, "the project's key")
+		need("environment", s.Environment, "the environment's key")
+		need("flag", s.Flag, "the flag's key")
+		if s.Token == nil {
+			v.add(path+".token", "is missing: write {env: NAME} or {file: PATH}")
+		}
+		for name := range s.Attributes {
+			if name == "kind" || name == "key" {
+				v.add(path+".attributes."+name, "is no attribute: the kind is user, and the key is context_key")
+			}
+		}
+	case "featureflagset":
+		if !isDNSLabel(s.Namespace) {
+			v.add(path+".namespace", "%q is not a namespace: name that of the FeatureFlagSetLD on the carrier", s.Namespace)
+		}
+		if !isDNSName(strings.NewReplacer("{carrier}", "carrier", "{component}", "component").Replace(s.Name)) {
+			v.add(path+".name", "%q is not an object's name: name the FeatureFlagSetLD on the carrier", s.Name)
+		}
+		need("flag", s.Flag, "the flag's key")
 	}
 }
 

@@ -107,6 +107,17 @@ func TestConfigErrorsNameKeyLineAndMend(t *testing.T) {
 				"promotions.x.jenkins.user: is missing", "promotions.x.jenkins.token: is missing", "promotions.y.version.source: is missing",
 				"promotions.y.jenkins: is missing"},
 		},
+		"version sources": {
+			"promotions:\n  a: {version: {source: launchdarkly, url: nowhere, json_path: a..b, name: n, attributes: {key: x}}}\n" +
+				"  b: {version: {source: featureflagset, namespace: A_B, name: 'x y', token: {env: T}, project: p}}\n  c: {version: {source: http, flag: f}}\n" +
+				"  d: {version: {source: razee}}\n",
+			[]string{`promotions.a.version.url: "nowhere" is not`, "promotions.a.version.json_path: ", "promotions.a.version.name: means nothing to source launchdarkly: remove it",
+				"promotions.a.version.project: is missing: name the project's key", "promotions.a.version.environment: is missing", "promotions.a.version.flag: is missing",
+				"promotions.a.version.token: is missing: write {env", "promotions.a.version.attributes.key: is no attribute",
+				`promotions.b.version.namespace: "A_B" is not a namespace`, `promotions.b.version.name: "x y" is not`, "promotions.b.version.flag: is missing",
+				"promotions.b.version.token: means nothing", "promotions.b.version.project: means nothing", "promotions.c.version.flag: means nothing to source http",
+				`promotions.d.version.source: "razee" is not one of http, launchdarkly, featureflagset`},
+		},
 		"password in an address": {"pagerduty: {api_url: 'https://u:hunter2@x'}\n", []string{"pagerduty.api_url: holds a user or password"}},
 		"timing": {
 			"timing: {tick: 40s, lease: 10ms, deadline: 2h, full_confirm: -1s}\nretention: {runs: 0s}\n",

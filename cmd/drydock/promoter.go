@@ -1,21 +1,27 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
+	"time"
+
 	"github.com/drydock/drydock/playbook"
+	"github.com/drydock/drydock/playbook/kube"
 	"github.com/drydock/drydock/playbook/promotion"
 )
 
 // newPromoter builds the configured promotions. Secrets that are missing are noted in s.
 func newPromoter(cfg *Config, s *secrets) (playbook.Promoter, error) {
+	flags, err := cfg.flagReader()
+	if err != nil {
+		return nil, usagef("%w", err)
+	}
 	components := map[string]promotion.Component{}
 	for name, p := range cfg.Promotions {
 		path := "promotions." + name
 		versionToken := s.get(path+".version.token", p.Version.Token)
 		jenkinsToken := s.get(path+".jenkins.token", p.Jenkins.Token)
-		if p.Version.Source != "http" {
-			return nil, usagef("%s.version.source: %s is not available yet: use http", path, p.Version.Source)
-		}
-		source, err := promotion.NewHTTPSource(p.Version.URL, p.Version.JSONPath, versionToken, nil)
+		source, err := newVersionSource(p.Version, versionToken, flags)
 		if err != nil {
 			return nil, usagef("%s.version: %w", path, err)
 		}
@@ -32,4 +38,32 @@ func newPromoter(cfg *Config, s *secrets) (playbook.Promoter, error) {
 		components[name] = promotion.Component{Source: source, Jenkins: jenkins}
 	}
 	return promotion.New(components), nil
+}
+
+func newVersionSource(v VersionSource, token string, flags promotion.FlagReader) (promotion.VersionSource, error) {
+	switch v.Source {
+	case "launchdarkly":
+		return promotion.NewLaunchDarkly(promotion.LaunchDarklyConfig{
+			URL: v.URL, Project: v.Project, Environment: v.Environment, Flag: v.Flag, Key: v.ContextKey, Attributes: v.Attributes,
+			JSONPath: v.JSONPath, Token: token,
+		}, time.Now, nil)
+	case "featureflagset":
+		return promotion.NewFlagSet(promotion.FlagSetConfig{Namespace: v.Namespace, Name: v.Name, Flag: v.Flag, JSONPath: v.JSONPath}, flags)
+	}
+	return promotion.NewHTTPSource(v.URL, v.JSONPath, token, nil)
+}
+
+// flagReader reads flags on the carriers themselves, through a registry of its own that can change nothing.
+func (c *Config) flagReader() (promotion.FlagReader, error) {
+	registry, err := c.registry(kube.Options{Version: version, ReadOnly: true})
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, carrier, namespace, name, flag string) (json.RawMessage, error) {
+		on, err := registry.Carrier(carrier)
+		if err != nil {
+			return nil, err
+		}
+		return on.FeatureFlag(ctx, namespace, name, flag)
+	}, nil
 }
