@@ -123,13 +123,14 @@ func ParseEvent(body []byte) (Event, error) {
 	if tooDeep(body) {
 		return Event{}, ErrTooDeep
 	}
-	if !json.Valid(body) {
-		return Event{}, ErrNotJSON
+	value, err := decode(body)
+	if err != nil {
+		return Event{}, err
 	}
 	ev := Event{Kind: KindUnknown, Raw: json.RawMessage(body)}
-	top, ok := object(body)
+	top := asObject(value)
 	switch {
-	case !ok:
+	case top == nil:
 		ev.Reason = "body is not a JSON object"
 	case top["__pd_metadata"] != nil:
 		// Looked for first: a customer's own parameters stand beside it and may be called anything, "event" too.

@@ -3,6 +3,8 @@ package incident
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -11,35 +13,36 @@ import (
 // fields reads a webhook's JSON object key by key, so that one value of an unexpected shape costs that value and not the
 // event. Seen in the field: number as a string, agent and client null or absent, ids that are numbers. It is not
 // used for answers of the REST API: there an unreadable value must be an error, never an empty one.
-type fields map[string]json.RawMessage
+type fields map[string]any
 
-func object(raw json.RawMessage) (fields, bool) {
-	var f fields
-	if err := json.Unmarshal(raw, &f); err != nil || f == nil {
-		return nil, false
+// decode parses a body once, whole; numbers keep the form in which they are written.
+func decode(body []byte) (any, error) {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	var v any
+	if err := d.Decode(&v); err != nil {
+		return nil, ErrNotJSON
 	}
-	for k, v := range f {
-		if bytes.Equal(bytes.TrimSpace(v), []byte("null")) {
-			delete(f, k)
-		}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, ErrNotJSON // something follows the value
 	}
-	return f, true
+	return v, nil
 }
 
-func (f fields) object(key string) fields {
-	o, _ := object(f[key])
+// asObject is nil for what is no object.
+func asObject(v any) fields {
+	o, _ := v.(map[string]any)
 	return o
 }
 
+func (f fields) object(key string) fields { return asObject(f[key]) }
+
 // list returns the objects of an array; other elements are left out.
 func (f fields) list(key string) []fields {
-	var raws []json.RawMessage
-	if json.Unmarshal(f[key], &raws) != nil {
-		return nil
-	}
-	out := make([]fields, 0, len(raws))
-	for _, raw := range raws {
-		if o, ok := object(raw); ok {
+	elements, _ := f[key].([]any)
+	out := make([]fields, 0, len(elements))
+	for _, element := range elements {
+		if o := asObject(element); o != nil {
 			out = append(out, o)
 		}
 	}
@@ -48,14 +51,11 @@ func (f fields) list(key string) []fields {
 
 // text returns a string, or a number as it is written. NUL is taken out: Postgres' text can not hold it.
 func (f fields) text(key string) string {
-	raw := f[key]
-	var s string
-	if json.Unmarshal(raw, &s) == nil {
-		return strings.ReplaceAll(s, "\x00", "")
-	}
-	var n json.Number
-	if json.Unmarshal(raw, &n) == nil {
-		return n.String()
+	switch v := f[key].(type) {
+	case string:
+		return strings.ReplaceAll(v, "\x00", "")
+	case json.Number:
+		return v.String()
 	}
 	return ""
 }
@@ -69,8 +69,8 @@ func (f fields) number(key string) int {
 }
 
 func (f fields) flag(key string) bool {
-	var b bool
-	return json.Unmarshal(f[key], &b) == nil && b
+	b, _ := f[key].(bool)
+	return b
 }
 
 func (f fields) time(key string) time.Time {
