@@ -63,7 +63,8 @@ const (
 	requestIDKey     = "request_id"
 	requestIDHeader  = "X-Request-Id"
 	webhookPath      = "/webhooks/pagerduty"
-	webhookQueueTime = 3 * time.Second // PagerDuty waits 5 s for an answer
+	webhookTime      = 4 * time.Second // PagerDuty waits 5 s for an answer
+	webhookQueueTime = 3 * time.Second
 )
 
 // New returns a Server with all routes.

@@ -1,12 +1,14 @@
 package api_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/drydock/drydock/api"
 	"github.com/drydock/drydock/playbook"
 )
 
@@ -14,6 +16,28 @@ func event(kind, title string) string {
 	return fmt.Sprintf(`{"event":{"id":"01EVENT","event_type":%q,"resource_type":"incident","occurred_at":"2026-11-22T03:00:00.000Z",
 		"agent":null,"client":null,"data":{"id":"QTEST0000001","type":"incident","number":3786454,"status":"triggered",
 		"title":%q,"html_url":"https://example.pagerduty.com/incidents/QTEST0000001"}}}`, kind, title)
+}
+
+// PagerDuty waits 5 s: a database that is stuck is answered for before that.
+func TestWebhookAnswersBeforeTheSenderGivesUp(t *testing.T) {
+	t.Parallel()
+	var left time.Duration
+	s := newServer(t, func(o *api.Options) { o.Intake = stuck{&left} })
+	body := event("incident.triggered", runTitle)
+	r := request{method: "POST", path: "/webhooks/pagerduty", body: body, header: map[string]string{"X-PagerDuty-Signature": sign(body)}}
+	s.wantProblem(t, r, 503, "database-unavailable")
+	if left <= 0 || left > 4*time.Second {
+		t.Errorf("the database had %s, want at most 4s", left)
+	}
+}
+
+// stuck notes how long it might have taken, and fails.
+type stuck struct{ left *time.Duration }
+
+func (s stuck) Accept(ctx context.Context, _ playbook.Arrival) (playbook.EventRecord, error) {
+	deadline, _ := ctx.Deadline()
+	*s.left = time.Until(deadline)
+	return playbook.EventRecord{}, context.DeadlineExceeded
 }
 
 func TestWebhook(t *testing.T) {
