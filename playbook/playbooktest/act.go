@@ -84,7 +84,9 @@ func (c *Carrier) uncordon(call playbook.Call, a playbook.Uncordon) playbook.Set
 		return superseded("node %s does not bear this run's mark", a.Node)
 	case n.KeepCordoned:
 		n.Mark, n.version = nil, c.bump()
-		return superseded("node %s stays cordoned at a person's wish", a.Node)
+		settled := c.did(call, Effect{})
+		settled.Detail = "left cordoned at a person's wish"
+		return settled
 	}
 	// A foreign cordon below our mark can only be one that our cordon took over.
 	foreign := n.foreign && n.Unschedulable

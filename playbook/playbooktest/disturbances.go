@@ -38,7 +38,7 @@ func disturbances() []Scenario {
 			Later: func(w *World) {
 				w.When("cordoned", marked(w.Carrier(defaultCarrier), "worker-1"), func() { w.Carrier(defaultCarrier).HumanKeepCordoned("worker-1") })
 			},
-			Ends: []End{repaired}, Did: drained[:2],
+			Ends: []End{repaired}, Did: drained,
 		},
 		{
 			Name:  "a person edits the DaemonSet as Drydock is about to delete it",
@@ -232,7 +232,7 @@ func disturbances() []Scenario {
 			Setup: func(w *World) {
 				c := bare(w)
 				for i := range slots {
-					c.AddOwner(Owner{Namespace: victimNamespace, Kind: "StatefulSet", Name: "etcd-" + string(rune('a'+i)), Replicas: 1})
+					c.AddOwner(Owner{Namespace: victimNamespace, Kind: "StatefulSet", Name: "etcd-" + string(rune('a'+i)), Replicas: 2})
 					c.AddPod(Pod{Namespace: victimNamespace, Name: "etcd-" + string(rune('a'+i)) + "-0", Node: "worker-1",
 						Owner: "StatefulSet/etcd-" + string(rune('a'+i))})
 				}

@@ -162,9 +162,23 @@ func (c *Carrier) readNodePods(node string, drainFrom []string) playbook.NodePod
 				k.OwnerReady++
 			}
 		}
+		if k.NotMovable == "" {
+			k.NotMovable = stays(k)
+		}
 		seen.Candidates = append(seen.Candidates, k)
 	}
 	return seen
+}
+
+// stays says why owner and budgets keep a pod where it is, as playbook/kube reports it; empty when they do not.
+func stays(k playbook.Candidate) string {
+	switch {
+	case k.Budgets > 1:
+		return "more than one budget selects it"
+	case k.Budgets == 0 && k.OwnerReady < 2:
+		return "no other replica serves meanwhile, and there is no budget"
+	}
+	return ""
 }
 
 const systemCritical = 2_000_000_000

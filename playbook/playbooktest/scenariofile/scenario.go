@@ -39,6 +39,8 @@ type Scenario struct {
 	// Expect is about the run of the first alert, ExpectOthers about those of the others, by DaemonSet.
 	Expect       Expect            `yaml:"expect"`
 	ExpectOthers map[string]Expect `yaml:"expect_others"`
+	// Did is what the carrier and the CI were made to do, by all runs together and in order.
+	Did []playbook.Kind `yaml:"did"`
 	// Leaves is how the carrier is at the end.
 	Leaves Leaves `yaml:"leaves"`
 }
@@ -136,8 +138,6 @@ type Expect struct {
 	Outcome  playbook.Outcome   `yaml:"outcome"`
 	// Through are states that the run went through in this order; others may lie between.
 	Through []playbook.State `yaml:"through"`
-	// Did is what the carrier and the CI were made to do, in order.
-	Did []playbook.Kind `yaml:"did"`
 	// Status is the incidents'. Default: resolved for the outcome resolved, else triggered.
 	Status playbook.IncidentStatus `yaml:"status"`
 	// EscalatedTo is the policy to which the incidents were escalated; absent: they were not.

@@ -37,7 +37,8 @@ says: It is full.
 carrier: {full: [worker-2]}
 then:
   - {when: cordoned worker-2, after: 1s, do: acknowledge}
-expect: {outcome: stood_down, did: [cordon, uncordon]}
+expect: {outcome: stood_down}
+did: [cordon, uncordon]
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +83,7 @@ func TestParseNamesTheField(t *testing.T) {
 func TestCheckNotices(t *testing.T) {
 	t.Parallel()
 	s, err := Parse("f", []byte("name: n\nsays: s\ncarrier: {full: [worker-1]}\n"+
-		"expect: {outcome: resolved, findings: [node_full, healthy], did: [cordon, evict, uncordon], through: [draining], notes: [resolves]}\n"))
+		"expect: {outcome: resolved, findings: [node_full, healthy], through: [draining], notes: [resolves]}\ndid: [cordon, evict, uncordon]\n"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,13 +63,21 @@ func (r Run) Confirmed(want []playbook.Finding) []playbook.Finding {
 	return slices.Compact(found)
 }
 
-// Did is what the carrier and the CI were made to do, in order.
-func (r Run) Did() []playbook.Kind {
-	var did []playbook.Kind
-	for _, i := range r.Intents {
-		if i.Result == playbook.Happened && i.Lane.Remote() != "pagerduty" {
-			did = append(did, i.Kind)
+// Did is what the carrier and the CI were made to do by all runs together, in order. Which of two runs that want the same
+// change makes it is chance.
+func (s Seen) Did() []playbook.Kind {
+	var all []Intent
+	for _, r := range s.Runs {
+		for _, i := range r.Intents {
+			if i.Result == playbook.Happened && i.Lane.Remote() != "pagerduty" {
+				all = append(all, i)
+			}
 		}
+	}
+	slices.SortStableFunc(all, func(a, b Intent) int { return a.PromisedAt.Compare(b.PromisedAt) })
+	var did []playbook.Kind
+	for _, i := range all {
+		did = append(did, i.Kind)
 	}
 	return did
 }
@@ -88,6 +96,7 @@ func (s *Scenario) Check(seen Seen) []string {
 			problem("%s: %s", name, p)
 		}
 	}
+	same(problem, "did", seen.Did(), s.Did)
 	same(problem, "cordoned nodes", sorted(seen.Left.Cordoned), sorted(s.Leaves.Cordoned))
 	same(problem, "nodes with Drydock's mark", seen.Left.Marked, nil)
 	for _, w := range seen.Left.Lost {
@@ -116,7 +125,6 @@ func (e Expect) compare(r Run) (problems []string) {
 		problem("outcome: got %q, want %q", r.Outcome, e.Outcome)
 	}
 	same(problem, "findings", r.Confirmed(e.Findings), e.Findings)
-	same(problem, "did", r.Did(), e.Did)
 	if missing := notThrough(r.States, e.Through); missing != "" {
 		problem("states: %v do not go through %s of %v", r.States, missing, e.Through)
 	}

@@ -1,0 +1,13 @@
+// Package scenario plays the scenarios of testbed/scenarios on a real Kubernetes control plane, with the real server.
+//
+// All scenarios that only touch nodes and namespaces of their own share one control plane and run at the same time: each has
+// its own workers, which its DaemonSets and workloads select by a label, its own namespace, and its own carrier entry in
+// drydock.yaml, whose kubeconfig leads through a door of its own (package-private type door) that can be shut. Scenarios that
+// every DaemonSet would feel, such as a dead controller-manager, take turns on a second control plane.
+//
+// Drydock is the product's binary, with a database of its own; one process serves all scenarios whose settings agree in what
+// is not set per carrier (timing, limits). PagerDuty, Jenkins and the flag service are the stand-ins.
+//
+// The tests hold what was seen against the file, and against what package scenariofile saw when it played the same file on
+// the simulated carrier.
+package scenario

@@ -1,0 +1,416 @@
+package scenario
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/drydock/drydock/playbook"
+	"github.com/drydock/drydock/playbook/kube"
+	"github.com/drydock/drydock/playbook/playbooktest/scenariofile"
+	"github.com/drydock/drydock/testbed/await"
+	"github.com/drydock/drydock/testbed/fault"
+)
+
+// ourMarks begins every mark that Drydock leaves on objects of a carrier.
+const ourMarks = "drydock.dev/"
+
+// play is one scenario while it is played.
+type play struct {
+	*scenariofile.Scenario
+	life    context.Context // of what must outlive a call: the stage's
+	server  *server
+	carrier *carrier
+	runs    []alerted
+	disk    string // the disk-space incident
+	admit   func(context.Context) error
+	allow   func(context.Context) error
+	pods    map[string]string // the daemon pod's uid at the alert, by worker
+	before  string
+}
+
+// alerted is an alert that was raised.
+type alerted struct{ daemonSet, key, incident string }
+
+// Play plays a scenario on its control plane. The story tells what happened, for the message of a test that failed.
+func (st *stage) play(ctx context.Context, s *scenariofile.Scenario) (seen scenariofile.Seen, story string, err error) {
+	server, err := st.server(s)
+	if err != nil {
+		return seen, "", err
+	}
+	if s.Disrupts() {
+		st.turn.Lock()
+		defer st.turn.Unlock()
+	}
+	p := &play{Scenario: s, life: st.ctx, server: server, carrier: server.carriers[s.File], pods: map[string]string{}}
+	defer func() {
+		if p.allow != nil {
+			err = errors.Join(err, p.allow(ctx))
+		}
+	}()
+	if err := p.begin(ctx); err != nil {
+		return seen, "", fmt.Errorf("set the scene: %w", err)
+	}
+	if err := p.follow(ctx); err != nil {
+		return seen, p.story(ctx), err
+	}
+	if seen, err = p.seen(ctx); err != nil {
+		return seen, p.story(ctx), err
+	}
+	story = p.story(ctx)
+	return seen, story, p.carrier.clear(ctx)
+}
+
+// scenePatience bounds what comes before the alert. It takes some seconds, many times as long beside seven others.
+const scenePatience = 90 * time.Second
+
+// begin deploys, breaks, and raises the alerts.
+func (p *play) begin(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, scenePatience)
+	defer cancel()
+	if err := p.carrier.deploy(ctx); err != nil {
+		return err
+	}
+	var err error
+	if p.before, err = p.manifest(ctx); err != nil {
+		return err
+	}
+	for _, a := range p.Fault {
+		if err := p.do(ctx, a); err != nil {
+			return fmt.Errorf("%s: %w", a, err)
+		}
+	}
+	for _, w := range p.carrier.workers() {
+		if p.pods[w], err = p.podUID(ctx, w); err != nil {
+			return err
+		}
+	}
+	for _, name := range p.Alerts {
+		a, err := p.alert(name, "first")
+		if err != nil {
+			return err
+		}
+		p.runs = append(p.runs, a)
+	}
+	return nil
+}
+
+// podUID is the uid of the first DaemonSet's pod of a worker, empty when there is none.
+func (p *play) podUID(ctx context.Context, worker string) (string, error) {
+	set, err := p.carrier.daemonSet(ctx, p.carrier.DaemonSets[0].Name)
+	if err != nil || set == nil {
+		return "", err
+	}
+	pod, err := fault.DaemonPod(ctx, p.carrier.client, p.carrier.Namespace, set.Name, p.carrier.node(worker))
+	if err != nil || pod == nil {
+		return "", err
+	}
+	return string(pod.UID), nil
+}
+
+// follow plays the steps and waits until all runs have ended.
+func (p *play) follow(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	steps := make(chan error, len(p.Then))
+	for _, t := range p.Then {
+		go func() {
+			if err := p.step(ctx, t); err != nil {
+				steps <- fmt.Errorf("%s: %w", t.Do, err)
+				return
+			}
+			steps <- nil
+		}()
+	}
+	for range p.Then {
+		if err := <-steps; err != nil {
+			return err
+		}
+	}
+	for _, a := range p.runs {
+		err := await.Until(ctx, "the run of "+a.daemonSet+" to end", func(ctx context.Context) error {
+			r, err := p.run(ctx, a)
+			if err == nil && r.Outcome == "" {
+				err = fmt.Errorf("it is %s: %s", r.State, r.Why)
+			}
+			return slowly(ctx, err)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// slowly makes a check that asks Drydock rarer than await's: many scenarios ask at the same time.
+func slowly(ctx context.Context, err error) error {
+	if err != nil {
+		timer := time.NewTimer(200 * time.Millisecond)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+	}
+	return err
+}
+
+func (p *play) step(ctx context.Context, t scenariofile.Step) error {
+	if t.When != nil {
+		if err := await.Until(ctx, t.When.String(), func(ctx context.Context) error { return p.see(ctx, *t.When) }); err != nil {
+			return err
+		}
+	}
+	timer := time.NewTimer(time.Duration(t.After))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return p.do(ctx, t.Do)
+}
+
+var errNotYet = errors.New("not yet")
+
+func (p *play) see(ctx context.Context, w scenariofile.Sight) error {
+	switch w.Seen {
+	case scenariofile.Cordoned:
+		node, err := p.carrier.client.CoreV1().Nodes().Get(ctx, p.carrier.node(w.On), metav1.GetOptions{})
+		if err == nil && node.Annotations[kube.CordonOwner] == "" {
+			err = errNotYet
+		}
+		return err
+	case scenariofile.Gone:
+		set, err := p.carrier.daemonSet(ctx, w.On)
+		if err == nil && set != nil {
+			err = errNotYet
+		}
+		return err
+	case scenariofile.InState:
+		r, err := p.run(ctx, p.runs[0])
+		if err == nil && r.State != playbook.State(w.On) {
+			err = errNotYet
+			if r.Outcome != "" {
+				err = await.Never(fmt.Errorf("the run has ended as %s: %s", r.Outcome, r.Why))
+			}
+		}
+		return slowly(ctx, err)
+	case scenariofile.Evicted:
+		pods, err := fault.PodsOn(ctx, p.carrier.client, p.carrier.node(w.On))
+		if err == nil && len(pods) >= p.Carrier.PodLimit {
+			err = errNotYet
+		}
+		return err
+	}
+	return fmt.Errorf("%q can not be seen", w.Seen)
+}
+
+// run is a run as the API shows it.
+type run struct {
+	ID        string
+	State     playbook.State
+	Why       string
+	Outcome   playbook.Outcome
+	Incidents []struct{ ID string }
+	Ticks     []struct {
+		At      time.Time
+		From    playbook.State
+		To      playbook.State
+		Finding playbook.Finding
+		Why     string
+	}
+	Intents []struct {
+		Lane       playbook.Lane
+		Kind       playbook.Kind
+		Target     struct{ Name string }
+		Result     playbook.Result
+		PromisedAt time.Time `json:"promised_at"`
+		SettledAt  time.Time `json:"settled_at"`
+	}
+}
+
+// run reads the newest run of an alert, without its ticks.
+func (p *play) run(ctx context.Context, a alerted) (run, error) {
+	var page struct{ Items []run }
+	if err := p.server.call(ctx, http.MethodGet, "/api/v1/runs?limit=1&incident="+url.QueryEscape(a.incident), nil, &page); err != nil {
+		return run{}, err
+	}
+	if len(page.Items) == 0 {
+		return run{}, errors.New("there is no run of incident " + a.incident)
+	}
+	return page.Items[0], nil
+}
+
+func (p *play) runID(ctx context.Context, a alerted) (string, error) {
+	r, err := p.run(ctx, a)
+	return r.ID, err
+}
+
+// detail reads a run with what happened in it.
+func (p *play) detail(ctx context.Context, a alerted) (run, error) {
+	r, err := p.run(ctx, a)
+	if err != nil {
+		return r, err
+	}
+	return r, p.server.call(ctx, http.MethodGet, "/api/v1/runs/"+r.ID, nil, &r)
+}
+
+// seen reports how the scenario ended.
+func (p *play) seen(ctx context.Context) (scenariofile.Seen, error) {
+	seen := scenariofile.Seen{Runs: map[string]scenariofile.Run{}}
+	for _, a := range p.runs {
+		r, err := p.detail(ctx, a)
+		if err != nil {
+			return seen, err
+		}
+		out := scenariofile.Run{Outcome: r.Outcome}
+		if out.Findings, err = p.confirmed(ctx, r.ID); err != nil {
+			return seen, err
+		}
+		for _, t := range r.Ticks {
+			out.States = append(out.States, t.To)
+		}
+		out.States = slices.Compact(out.States)
+		for _, i := range r.Intents {
+			out.Intents = append(out.Intents, scenariofile.Intent{Lane: i.Lane, Kind: i.Kind, Result: i.Result, PromisedAt: i.PromisedAt, SettledAt: i.SettledAt})
+		}
+		for _, i := range r.Incidents {
+			in, err := p.incident(i.ID)
+			if err != nil {
+				return seen, err
+			}
+			out.Incidents = append(out.Incidents, in)
+		}
+		seen.Runs[a.daemonSet] = out
+	}
+	var err error
+	seen.Left, err = p.left(ctx)
+	return seen, err
+}
+
+// confirmed reads the findings of the ticks that had one confirmed. The API does not show which ones had.
+func (p *play) confirmed(ctx context.Context, id string) ([]playbook.Finding, error) {
+	conn, err := pgx.Connect(ctx, p.server.dsn)
+	if err != nil {
+		return nil, fmt.Errorf("read the ticks of run %s: %w", id, err)
+	}
+	defer conn.Close(ctx)
+	rows, err := conn.Query(ctx, `SELECT finding FROM ticks WHERE run = $1 AND confirmed ORDER BY seq`, id)
+	if err != nil {
+		return nil, fmt.Errorf("read the ticks of run %s: %w", id, err)
+	}
+	findings, err := pgx.CollectRows(rows, pgx.RowTo[playbook.Finding])
+	if err != nil {
+		return nil, fmt.Errorf("read the ticks of run %s: %w", id, err)
+	}
+	return findings, nil
+}
+
+func (p *play) incident(id string) (scenariofile.Incident, error) {
+	in, err := p.server.pager.Incident(id)
+	if err != nil {
+		return scenariofile.Incident{}, fmt.Errorf("read incident %s: %w", id, err)
+	}
+	out := scenariofile.Incident{ID: id, Status: playbook.IncidentStatus(in.Status)}
+	if in.PolicyID != defaultPolicy {
+		out.Escalated = []string{in.PolicyID}
+	}
+	var notes []string
+	for _, n := range in.Notes {
+		if n.UserID != p.server.person {
+			notes = append(notes, n.Content)
+		}
+	}
+	out.Notes = strings.Join(notes, "\n")
+	return out, nil
+}
+
+func (p *play) left(ctx context.Context) (scenariofile.Left, error) {
+	l := scenariofile.Left{DaemonSet: scenariofile.Unchanged}
+	nodes, err := p.carrier.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: scenarioLabel + "=" + p.File})
+	if err != nil {
+		return l, fmt.Errorf("list nodes: %w", err)
+	}
+	for _, n := range nodes.Items {
+		name := strings.TrimPrefix(n.Name, p.File+"-")
+		if n.Spec.Unschedulable {
+			l.Cordoned = append(l.Cordoned, name)
+		}
+		if n.Annotations[kube.CordonOwner] != "" {
+			l.Marked = append(l.Marked, name)
+		}
+	}
+	pods, err := p.carrier.client.CoreV1().Pods(p.carrier.Namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return l, fmt.Errorf("list pods: %w", err)
+	}
+	alive := map[string]bool{}
+	for _, pod := range pods.Items {
+		alive[string(pod.UID)] = true
+	}
+	for _, w := range p.carrier.workers() {
+		if uid := p.pods[w]; uid != "" && !alive[uid] {
+			l.Lost = append(l.Lost, w)
+		}
+	}
+	after, err := p.manifest(ctx)
+	switch {
+	case err != nil:
+		return l, err
+	case after == "":
+		l.DaemonSet = scenariofile.Absent
+	case after != p.before && p.before != "":
+		l.DaemonSet = scenariofile.Changed
+	}
+	return l, nil
+}
+
+// manifest is what people and tools own of the first DaemonSet, as text; empty when it is not there.
+func (p *play) manifest(ctx context.Context) (string, error) {
+	set, err := p.carrier.daemonSet(ctx, p.carrier.DaemonSets[0].Name)
+	if err != nil || set == nil {
+		return "", err
+	}
+	annotations := map[string]string{}
+	for k, v := range set.Annotations {
+		if !strings.HasPrefix(k, ourMarks) {
+			annotations[k] = v
+		}
+	}
+	text, err := json.Marshal(map[string]any{"spec": set.Spec, "labels": set.Labels, "annotations": annotations})
+	if err != nil {
+		return "", fmt.Errorf("encode DaemonSet %s: %w", set.Name, err)
+	}
+	return string(text), nil
+}
+
+// story tells what happened, as far as it can still be read.
+func (p *play) story(ctx context.Context) string {
+	var b strings.Builder
+	for _, a := range p.runs {
+		r, err := p.detail(ctx, a)
+		if err != nil {
+			fmt.Fprintf(&b, "run of %s: %v\n", a.daemonSet, err)
+			continue
+		}
+		fmt.Fprintf(&b, "run %s of %s: %s %s\n", r.ID, a.daemonSet, r.State, r.Why)
+		for _, t := range r.Ticks {
+			fmt.Fprintf(&b, "  %s %s -> %s: %s: %s\n", t.At.Format(time.TimeOnly), t.From, t.To, t.Finding, t.Why)
+		}
+		for _, i := range r.Intents {
+			fmt.Fprintf(&b, "  %s %s %s promised %s settled %s: %s\n", i.Lane, i.Kind, i.Target.Name,
+				i.PromisedAt.Format(time.TimeOnly), i.SettledAt.Format(time.TimeOnly), i.Result)
+		}
+	}
+	return b.String()
+}
