@@ -13,8 +13,8 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 # Every Go module of the repository. testbed/kubebox only wraps Kubernetes'
 # own programs; it is built and verified, not linted.
-MODULES := . testbed testbed/kubebox tools
-LINTED  := . testbed
+MODULES := . testbed testbed/eligibility testbed/kubebox tools
+LINTED  := . testbed testbed/eligibility
 
 # The packages whose tests need Postgres, the mutants, which compile the core
 # once for each, and the long sweep (20,000 simulated nights). test-fast is all
@@ -40,6 +40,7 @@ test: ## the whole suite, against real Postgres and the real control plane
 	@$(MAKE) build testbed
 	go test -race -count=1 -timeout 20m ./...
 	cd testbed && go test -count=1 -timeout 20m ./...
+	cd testbed/eligibility && go test -count=1 ./...
 
 .PHONY: test-fast
 test-fast: ## what needs neither Postgres nor the control plane

@@ -51,6 +51,17 @@ func ruleOf(ds *appsv1.DaemonSet) rule {
 	}
 }
 
+// Expected reports whether a ready pod of the DaemonSet is expected on the node. When not, why says what excludes the
+// node; when expected, why names the condition taint that keeps the pod away all the same, or is "". Expected with
+// nothing in its way is the DaemonSet controller's own answer: testbed/eligibility compares the two.
+func Expected(ds *appsv1.DaemonSet, node *corev1.Node) (expected bool, why string) {
+	r := ruleOf(ds)
+	if why = r.excludes(node); why != "" {
+		return false, why
+	}
+	return true, r.blockedBy(node)
+}
+
 // daemonTolerations are those that the DaemonSet controller adds to every pod.
 func daemonTolerations(hostNetwork bool) []corev1.Toleration {
 	added := []corev1.Toleration{
