@@ -296,13 +296,13 @@ func (t *tick) observe() Observation {
 	return o
 }
 
-// incident reads an incident, or takes a recent read. A webhook about the incident changes the run's version, so that a
-// read from before it is not used.
+// incident reads an incident, or takes a recent read. A webhook about the incident wakes the run, and a join raises its
+// version, so that a read from before either is not used.
 func (t *tick) incident(ctx context.Context, in RunIncident, fresh bool) Reading[Incident] {
 	t.e.mu.Lock()
 	c, ok := t.e.cache[in.ID]
 	t.e.mu.Unlock()
-	if ok && !fresh && c.version == t.run.Version && t.now.Sub(c.at) < incidentAge {
+	if ok && !fresh && c.version == t.run.Version && c.at.After(t.run.WokenAt) && t.now.Sub(c.at) < incidentAge {
 		return c.reading
 	}
 	r := t.e.Pager.Incident(ctx, in.ID, t.run.Target, t.run.StartedAt)

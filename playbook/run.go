@@ -85,6 +85,9 @@ type Run struct {
 
 	// Version is the compare-and-swap counter of the row; every commit and settle raises it.
 	Version int64
+	// WokenAt is when something last asked for a tick at once, a webhook about one of its incidents for example: what was read
+	// before is not taken for the present.
+	WokenAt time.Time
 	// Ticks is how many ticks were stored.
 	Ticks int
 

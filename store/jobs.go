@@ -89,8 +89,8 @@ func (s *Store) Work(ctx context.Context, w Worker) error {
 	config.Queues = map[string]river.QueueConfig{ticksQueue: {MaxWorkers: w.Ticks}, lookUpsQueue: {MaxWorkers: 10}}
 	config.FetchCooldown = 10 * time.Millisecond // 100 ms, the default, would cap the rate and delay each pick-up
 	config.FetchPollInterval = 250 * time.Millisecond
-	config.JobTimeout = time.Minute
-	config.RescueStuckJobsAfter = 2 * time.Minute
+	config.JobTimeout = 2 * time.Minute
+	config.RescueStuckJobsAfter = 4 * time.Minute
 	config.SoftStopTimeout = drainTime
 	config.CompletedJobRetentionPeriod = time.Hour // a run makes hundreds; its history is in ticks
 	client, err := river.NewClient(riverpgxv5.New(s.pool), config)

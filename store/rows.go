@@ -22,22 +22,22 @@ type querier interface {
 }
 
 const runColumns = `r.id, r.carrier, r.namespace, r.daemonset, r.trigger, r.retriggered_from, r.requested_by, r.reason, r.mode, r.table_version,
-	r.state, r.finding, r.confirmed, r.why, r.outcome, r.started_at, r.finished_at, r.deadline, r.plan_hash, r.version, r.ticks, r.memory`
+	r.state, r.finding, r.confirmed, r.why, r.outcome, r.started_at, r.finished_at, r.deadline, r.plan_hash, r.version, r.ticks, r.memory, r.woken_at`
 
 func scanRun(row pgx.CollectableRow) (playbook.Run, error) {
 	var r playbook.Run
-	var finished *time.Time
+	var finished, woken *time.Time
 	var memory []byte
 	err := row.Scan(&r.ID, &r.Target.Carrier, &r.Target.Namespace, &r.Target.DaemonSet, &r.Trigger, &r.RetriggeredFrom,
 		&r.RequestedBy, &r.Reason, &r.Mode, &r.TableVersion, &r.State, &r.Finding, &r.Confirmed, &r.Why, &r.Outcome, &r.StartedAt,
-		&finished, &r.Deadline, &r.PlanHash, &r.Version, &r.Ticks, &memory)
+		&finished, &r.Deadline, &r.PlanHash, &r.Version, &r.Ticks, &memory, &woken)
 	if err != nil {
 		return r, err
 	}
 	if err := json.Unmarshal(memory, &r.Memory); err != nil {
 		return r, fmt.Errorf("decode memory of run %s: %w", r.ID, err)
 	}
-	r.StartedAt, r.FinishedAt, r.Deadline = r.StartedAt.UTC(), timeOf(finished), r.Deadline.UTC()
+	r.StartedAt, r.FinishedAt, r.Deadline, r.WokenAt = r.StartedAt.UTC(), timeOf(finished), r.Deadline.UTC(), timeOf(woken)
 	return r, nil
 }
 

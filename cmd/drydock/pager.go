@@ -47,6 +47,9 @@ type pager struct {
 
 var _ playbook.Pager = (*pager)(nil)
 
+// clockSkew is how far PagerDuty's clock and the database's may be apart.
+const clockSkew = 30 * time.Second
+
 // askAgain is how long a definite "there is no such user" is believed.
 const askAgain = 10 * time.Minute
 
@@ -367,7 +370,8 @@ func (p *pager) Recover(ctx context.Context, i playbook.Intent, _ string) (playb
 	if err != nil {
 		return playbook.Settlement{}, err
 	}
-	entries, err := p.client.LogEntries(ctx, id, i.SentAt)
+	// The log's times are PagerDuty's, the call's the database's.
+	entries, err := p.client.LogEntries(ctx, id, i.SentAt.Add(-clockSkew))
 	if err != nil {
 		return playbook.Settlement{}, err
 	}
@@ -378,13 +382,13 @@ func (p *pager) Recover(ctx context.Context, i playbook.Intent, _ string) (playb
 		})
 	}
 	happened := false
-	switch a := i.Action.(type) {
+	switch i.Action.(type) {
 	case playbook.Acknowledge:
 		happened = ours("acknowledge_log_entry")
 	case playbook.Resolve:
 		happened = ours("resolve_log_entry")
 	case playbook.Escalate:
-		happened = ours("escalate_log_entry", "delegate_log_entry", "assign_log_entry") || (a.Policy != "" && in.EscalationPolicy.ID == a.Policy)
+		happened = ours("escalate_log_entry", "delegate_log_entry", "assign_log_entry")
 	}
 	switch {
 	case happened:

@@ -68,6 +68,12 @@ func ask[T any](ctx context.Context, all *sync.WaitGroup, reading *playbook.Read
 		return
 	}
 	all.Go(func() {
+		// A panic here would end the process and with it every run: a reading that panics is a reading that failed.
+		defer func() {
+			if p := recover(); p != nil {
+				*reading = playbook.Unknown[T](fmt.Sprintf("reading it panicked: %v", p))
+			}
+		}()
 		value, err := read(ctx)
 		if err != nil {
 			*reading = playbook.Unknown[T](redact(err.Error()))

@@ -99,6 +99,9 @@ func (l *Ledger) giveBack(r *ledgerRun) {
 			return false
 		}
 		i := r.run.Intents[s.seq-1]
+		if s.Scope == playbook.ScopePromotion && !i.SentAt.IsZero() {
+			return false // Jenkins may start it later
+		}
 		return (!i.Open() && i.Result != playbook.Happened) || (s.Held() && !owing[s.seq])
 	})
 }

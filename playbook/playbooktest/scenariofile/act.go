@@ -58,6 +58,7 @@ const (
 	KillSwitch     Verb = "kill-switch" // engaged for the carrier, for this reason
 	ReleaseSwitch  Verb = "release-switch"
 	CancelRun      Verb = "cancel-run" // a person, through the API
+	Approve        Verb = "approve"    // a person, through the API: the first run's plan as it is now
 )
 
 // words says what follows a verb.
@@ -77,7 +78,7 @@ var vocabulary = map[Verb]words{
 	ForbidRevision: none, AllowRevision: none, StopController: none, StartControl: none,
 	Acknowledge: none, Resolve: none, Reassign: none, HandsOff: none, Merge: none, Recover: none, OpenDisk: none, CloseDisk: none, Join: none,
 	LosePager: none, RegainPager: none, LoseCarrier: none, RegainCarrier: none, LoseCI: none, RegainCI: none,
-	KillSwitch: text, ReleaseSwitch: none, CancelRun: none,
+	KillSwitch: text, ReleaseSwitch: none, CancelRun: none, Approve: none,
 }
 
 // Verbs lists all verbs by name.
@@ -141,7 +142,7 @@ const (
 	Cordoned SightKind = "cordoned" // Drydock's mark is on a worker
 	Gone     SightKind = "gone"     // a DaemonSet is not there
 	InState  SightKind = "state"    // the first run is in a state
-	Evicted  SightKind = "evicted"  // a worker holds fewer pods than its limit
+	Evicted  SightKind = "evicted"  // a customer's pod has left a full worker
 )
 
 // UnmarshalYAML reads a sight from its words.

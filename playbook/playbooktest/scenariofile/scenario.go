@@ -96,6 +96,16 @@ type DaemonSet struct {
 // IsDeployed reports whether the DaemonSet is on the carrier before the fault.
 func (d DaemonSet) IsDeployed() bool { return d.Deployed == nil || *d.Deployed }
 
+// Selects reports whether the DaemonSet's selector picks a worker.
+func (s *Scenario) Selects(d DaemonSet, worker string) bool {
+	for k, v := range d.NodeSelector {
+		if s.Carrier.Labels[worker][k] != v {
+			return false
+		}
+	}
+	return true
+}
+
 // Settings are what drydock.yaml says where it is not the default of scenarios.
 type Settings struct {
 	Mode            playbook.Mode    `yaml:"mode"`    // default act

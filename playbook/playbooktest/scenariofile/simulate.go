@@ -168,7 +168,13 @@ func (m *simulation) sees(w Sight) bool {
 		r, ok := m.w.Ledger.Run(firstRun)
 		return ok && string(r.State) == w.On
 	case Evicted:
-		return m.c.Occupancy(w.On) < m.s.Carrier.PodLimit
+		staying := 0
+		for _, p := range m.c.Pods() {
+			if p.Namespace == CustomersNamespace && p.Node == w.On && !p.Terminating {
+				staying++
+			}
+		}
+		return staying < m.s.Carrier.PodLimit
 	}
 	return false
 }
@@ -288,6 +294,9 @@ func (m *simulation) doRemote(a Act) {
 		m.killSwitch("")
 	case CancelRun:
 		m.w.Ledger.Cancel(firstRun, person)
+	case Approve:
+		r, _ := m.w.Ledger.Run(firstRun)
+		m.w.Ledger.Approve(firstRun, r.PlanHash, person)
 	default:
 		m.problem("the simulated carrier can not play %s", a)
 	}
