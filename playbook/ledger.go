@@ -71,7 +71,7 @@ type Ledger interface {
 	// before a change: ErrLeaseLost, or *RefusedError when the kill switch was engaged since the promise.
 	Begin(ctx context.Context, h Hold, seq int, callDeadline time.Time) error
 	// Settle records what the remote took. The reservations of an intent that was settled as not happened, refused or
-	// superseded are given back, but for the claim, and for a promotion that was sent: the CI may start it later. It discharges the obligation that the intent undoes, or its own when it did
+	// superseded are given back, but for the claim, and for a promotion that was sent and not seen: the CI may start it later. It discharges the obligation that the intent undoes, or its own when it did
 	// not happen. Settling a settled intent again with the same result is a no-op.
 	Settle(ctx context.Context, h Hold, seq int, s Settlement) (Run, error)
 	// Backup returns the manifest that was committed with an orphan delete of this run.

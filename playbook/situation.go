@@ -166,6 +166,11 @@ func (s *situation) actOn(in RunIncident) (Act, bool) {
 	if in.JoinedAt.After(began) {
 		began = in.JoinedAt
 	}
+	// PagerDuty's times have whole seconds: an act in the second in which the run began came with it or after it. A
+	// retrigger is itself a person's order, so that only what comes after it counts.
+	if s.r.Trigger != TriggerRetrigger {
+		began = began.Truncate(time.Second).Add(-time.Nanosecond)
+	}
 	for _, a := range facts.Acts {
 		if a.Kind.stops() && a.At.After(began) && (a.Kind != ActAcknowledged || s.p.StopOnAck) {
 			return a, true

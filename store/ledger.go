@@ -379,10 +379,10 @@ func settleIntent(ctx context.Context, tx pgx.Tx, now time.Time, run string, seq
 	batch.Queue(`UPDATE intents SET settled_at = $3, result = $4, detail = $5, receipt = $6 WHERE run = $1 AND seq = $2`,
 		run, seq, now, st.Result, storable(st.Detail), storable(st.Receipt))
 	batch.Queue(`UPDATE obligations SET discharged_at = $3 WHERE run = $1 AND seq = ANY($2) AND discharged_at IS NULL`, run, discharged, now)
-	// A promotion that was sent keeps its place in the budget whatever was seen of it: Jenkins may start it later.
+	// A promotion that was sent and not seen keeps its place in the budget: Jenkins may start it later.
 	batch.Queue(`UPDATE reservations r SET released_at = $4 WHERE run = $1 AND released_at IS NULL AND scope <> $5
-		AND (held AND intent = ANY($2) OR intent = $3) AND (scope <> $6 OR EXISTS (SELECT FROM intents i
-			WHERE i.run = r.run AND i.seq = r.intent AND i.sent_at IS NULL))`,
+		AND (held AND intent = ANY($2) OR intent = $3) AND NOT (scope = $6 AND EXISTS (SELECT FROM intents i
+			WHERE i.run = r.run AND i.seq = r.intent AND i.sent_at IS NOT NULL AND i.result = 'not_happened'))`,
 		run, discharged, nothing, now, playbook.ScopeClaim, playbook.ScopePromotion)
 	batch.Queue(`UPDATE runs SET version = version + 1 WHERE id = $1`, run)
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {

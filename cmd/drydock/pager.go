@@ -352,6 +352,9 @@ func (p *pager) Recover(ctx context.Context, i playbook.Intent, _ string) (playb
 	id := i.Action.Target().Name
 	if a, ok := i.Action.(playbook.Annotate); ok {
 		notes, err := p.client.ListNotes(ctx, id)
+		if errors.Is(err, incident.ErrNotFound) {
+			return settled(playbook.Superseded, "PagerDuty knows no incident %s any more", id), nil
+		}
 		if err != nil {
 			return playbook.Settlement{}, err
 		}
@@ -367,6 +370,9 @@ func (p *pager) Recover(ctx context.Context, i playbook.Intent, _ string) (playb
 		return playbook.Settlement{}, err
 	}
 	in, err := p.client.GetIncident(ctx, id)
+	if errors.Is(err, incident.ErrNotFound) {
+		return settled(playbook.Superseded, "PagerDuty knows no incident %s any more", id), nil
+	}
 	if err != nil {
 		return playbook.Settlement{}, err
 	}

@@ -206,13 +206,29 @@ func (w *worker) tidy(ctx context.Context) {
 		if err != nil {
 			w.log.WarnContext(ctx, "janitor could not look for what is owed", "error", err)
 		}
-		for _, run := range append(late, owing...) {
-			if err := w.engine.Advance(ctx, run); err != nil && ctx.Err() == nil {
+		for _, run := range append(owing, late...) {
+			if err := w.tick(ctx, run); err != nil && !errors.Is(err, playbook.ErrBusy) && ctx.Err() == nil {
 				w.log.WarnContext(ctx, "janitor could not tick a run yet", "run", run, "error", err)
 			}
 		}
 		blocked = w.pageForBlockedUndo(ctx, blocked)
 	})
+}
+
+// tickTime bounds the janitor's tick of one run, so that a hung one does not hold up the others.
+const tickTime = 2 * time.Minute
+
+// tick makes one tick for the janitor. A panic in it must not end the process, and with it every other run: River catches
+// those of its own jobs only.
+func (w *worker) tick(ctx context.Context, run string) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, tickTime)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("tick of run %s panicked: %v", run, p)
+		}
+	}()
+	return w.engine.Advance(ctx, run)
 }
 
 // longestUndo is how long a cordon may live (design.md); an undo that is owed for longer is blocked.

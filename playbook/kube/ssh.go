@@ -96,7 +96,7 @@ func (c *Carrier) restartOnHost(ctx context.Context, holder string) (playbook.Se
 	if err != nil {
 		return notSent(err), nil
 	}
-	defer session.Close()
+	defer func() { _ = session.Close() }() // it has ended, or the connection ends with it
 	// From here on it may happen, whatever we hear of it.
 	command := on.runtime.restart + id
 	output := &boundedBuffer{left: shortText}
@@ -287,7 +287,7 @@ func (l *login) run(command string, limit int) (stdout, stderr []byte, err error
 	if err != nil {
 		return nil, nil, fmt.Errorf("open session on host %s: %w", l.host, err)
 	}
-	defer session.Close()
+	defer func() { _ = session.Close() }() // it has ended, or the connection ends with it
 	out, errs := &boundedBuffer{left: limit}, &boundedBuffer{left: limit}
 	session.Stdout, session.Stderr = out, errs
 	if err := session.Run(command); err != nil {

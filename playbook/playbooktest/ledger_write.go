@@ -99,7 +99,7 @@ func (l *Ledger) giveBack(r *ledgerRun) {
 			return false
 		}
 		i := r.run.Intents[s.seq-1]
-		if s.Scope == playbook.ScopePromotion && !i.SentAt.IsZero() {
+		if s.Scope == playbook.ScopePromotion && !i.SentAt.IsZero() && i.Result == playbook.NotHappened {
 			return false // Jenkins may start it later
 		}
 		return (!i.Open() && i.Result != playbook.Happened) || (s.Held() && !owing[s.seq])

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -145,9 +146,14 @@ func (p *Promoter) Recover(ctx context.Context, i playbook.Intent) (playbook.Set
 	}
 	c, ok := p.components[a.Component]
 	if !ok {
-		return playbook.Settlement{}, &UnknownComponentError{Component: a.Component}
+		return playbook.Settlement{Result: playbook.NotHappened, Detail: "component " + a.Component + " is not configured any more"}, nil
 	}
 	attempts, err := c.Jenkins.attempts(ctx, a.Build, c.Jenkins.processFor(a.Carrier))
+	if status, answered := errors.AsType[*StatusError](err); answered && status.Code == http.StatusNotFound {
+		// The build was deleted. Nothing more can be seen of it, and the promotion is never sent again: the run must not wait
+		// for ever, holding its carrier's claim.
+		return playbook.Settlement{Result: playbook.NotHappened, Detail: fmt.Sprintf("Jenkins has no build %d any more", a.Build)}, nil
+	}
 	if err != nil {
 		return playbook.Settlement{}, err
 	}
