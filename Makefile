@@ -36,7 +36,7 @@ demo: ## the runbook's four example alerts, broken and repaired on real control 
 
 .PHONY: test
 test: ## the whole suite, against real Postgres and the real control plane
-	@tools/need postgres gcc
+	@tools/need postgres gcc sshd
 	@$(MAKE) build testbed
 	go test -race -count=1 -timeout 20m ./...
 	cd testbed && go test -count=1 -timeout 20m ./...

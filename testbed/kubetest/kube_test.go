@@ -157,7 +157,7 @@ func target(ds *appsv1.DaemonSet) playbook.Target {
 }
 
 func observe(ctx context.Context, c *kube.Carrier, look playbook.Look) playbook.Observation {
-	o := playbook.Observation{At: time.Now()}
+	o := playbook.Observation{At: time.Now(), Target: look.Target}
 	c.Observe(ctx, look, &o)
 	return o
 }

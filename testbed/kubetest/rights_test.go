@@ -36,8 +36,8 @@ func TestTwoIdentitiesWithLeastRights(t *testing.T) {
 		With: fault.Workload{Namespace: masters, Name: "master", Replicas: 3}})
 
 	clusterRole(t, ctx, reader, rule("", "nodes", "get", "list"), rule("", "pods", "get", "list"), rule("", "events", "list"),
-		rule("", "namespaces", "get"), rule("apps", "daemonsets", "get"))
-	role(t, ctx, "kube-system", reader, named(rule("coordination.k8s.io", "leases", "get"), "kube-controller-manager"))
+		rule("", "namespaces", "get"), rule("apps", "daemonsets", "get"), rule("authorization.k8s.io", "subjectaccessreviews", "create"))
+	role(t, ctx, "kube-system", reader, named(rule("coordination.k8s.io", "leases", "get"), "kube-controller-manager"), rule("", "pods/log", "get"))
 	role(t, ctx, namespace, reader, rule("", "pods/log", "get"))
 	role(t, ctx, masters, reader, rule("apps", "replicasets", "get", "list"), rule("apps", "statefulsets", "get", "list"), rule("policy", "poddisruptionbudgets", "list"))
 	clusterRole(t, ctx, actor, rule("", "nodes", "patch"))
@@ -65,12 +65,12 @@ func TestTwoIdentitiesWithLeastRights(t *testing.T) {
 	}
 	look := playbook.Look{Target: target(ds), Policy: playbook.Policy{DrainFrom: []string{masters}}, Wants: []playbook.Want{
 		{Kind: playbook.WantNodePods, Node: node1}, {Kind: playbook.WantEvents}, {Kind: playbook.WantReapply},
-		{Kind: playbook.WantAdoption}, {Kind: playbook.WantEvidence}}}
+		{Kind: playbook.WantAdoption}, {Kind: playbook.WantEvidence}, {Kind: playbook.WantManagerLog}}}
 	var o playbook.Observation
 	eventually(t, ctx, "the rights to be known", func(ctx context.Context) error {
 		o = observe(ctx, c, look)
 		return errors.Join(why(o.DaemonSet), why(o.Namespace), why(o.Nodes), why(o.Controller), why(o.NodePods[node1]), why(o.Events), why(o.Reapply),
-			why(o.Adoption), why(o.Evidence))
+			why(o.Adoption), why(o.Evidence), why(o.ManagerLog), why(o.MissingRights))
 	})
 	check := known(t, "reapply", o.Reapply)
 	if !check.MayCreate || !check.MayDelete || check.DryRun != "" {
