@@ -282,7 +282,12 @@ func TestRecoverByANewerAttemptOnly(t *testing.T) {
 			t.Errorf("before %d: %v\n%s", before, err, diff)
 		}
 	}
+	// A build that was deleted can not be found again, and the promotion is not sent again either.
 	c.build = ""
+	if got, err := p.Recover(t.Context(), playbook.Intent{Action: promote(8).Action}); err != nil || got.Result != playbook.NotHappened {
+		t.Errorf("a deleted build: %+v, %v", got, err)
+	}
+	c.build = "{"
 	if _, err := p.Recover(t.Context(), playbook.Intent{Action: promote(8).Action}); err == nil {
 		t.Error("an unreadable build is no answer, and was taken for one")
 	}
