@@ -358,3 +358,18 @@ func FuzzParseConfig(f *testing.F) {
 		}
 	})
 }
+
+// A key that is named and is not there stops serve, as any missing secret does; checking the configuration needs none.
+func TestResolveNamesAMissingSSHKey(t *testing.T) {
+	t.Parallel()
+	c, err := parseConfig(filepath.Join(t.TempDir(), "drydock.yaml"), []byte(`
+carriers: [{name: a, kubeconfig: k, controller_manager: {restart: ssh, ssh: {user: root, key: {file: id}, known_hosts: h, runtime: docker}}}]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = resolve(c, func(string) string { return "" })
+	if err == nil || !strings.Contains(err.Error(), "carriers[0].controller_manager.ssh.key: file id does not exist") {
+		t.Errorf("error = %v", err)
+	}
+}
