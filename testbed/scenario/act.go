@@ -154,6 +154,12 @@ func (p *play) doRemote(ctx context.Context, a scenariofile.Act) error {
 			return err
 		}
 		return p.server.call(ctx, http.MethodPost, "/api/v1/runs/"+id+"/cancel", map[string]any{"reason": "a person wants it"}, nil)
+	case scenariofile.Approve:
+		r, err := p.detail(ctx, p.runs[0])
+		if err != nil {
+			return err
+		}
+		return p.server.call(ctx, http.MethodPost, "/api/v1/runs/"+r.ID+"/approve", map[string]any{"plan_hash": r.PlanHash}, nil)
 	}
 	return fmt.Errorf("the real carrier can not play %s", a)
 }

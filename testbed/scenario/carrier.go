@@ -179,6 +179,9 @@ func (c *carrier) waitDeployed(ctx context.Context) error {
 		}
 		full := 0
 		for _, w := range c.Carrier.Full {
+			if !c.Selects(d, w) {
+				continue
+			}
 			if _, err := fault.WaitTooManyPods(ctx, c.client, c.Namespace, d.Name, c.node(w)); err != nil {
 				return err
 			}

@@ -207,7 +207,13 @@ func (p *play) see(ctx context.Context, w scenariofile.Sight) error {
 		return slowly(ctx, err)
 	case scenariofile.Evicted:
 		pods, err := fault.PodsOn(ctx, p.carrier.client, p.carrier.node(w.On))
-		if err == nil && len(pods) >= p.Carrier.PodLimit {
+		staying := 0
+		for _, pod := range pods {
+			if pod.Namespace == scenariofile.CustomersNamespace && pod.DeletionTimestamp == nil {
+				staying++
+			}
+		}
+		if err == nil && staying >= p.Carrier.PodLimit {
 			err = errNotYet
 		}
 		return err
@@ -221,6 +227,7 @@ type run struct {
 	State     playbook.State
 	Why       string
 	Outcome   playbook.Outcome
+	PlanHash  string `json:"plan_hash"`
 	Incidents []struct{ ID string }
 	Ticks     []struct {
 		At      time.Time

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	flag.Visit(func(f *flag.Flag) { set = set || f.Name == "test.parallel" })
 	if !set {
 		if err := flag.Set("test.parallel", atOnce); err != nil {
-			panic(err)
+			panic(err) // the flag exists, and 8 is a number
 		}
 	}
 	pgtest.Main(m)
