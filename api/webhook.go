@@ -19,7 +19,9 @@ import (
 // any other 4xx and, after three in a row, switches the subscription off; so only the sender's own faults get one.
 // Our own are 503, which it repeats for up to 48 hours.
 func (s *Server) webhook(c *gin.Context) error {
-	began := time.Now() // a context's deadline is by the machine's clock
+	// Answered in time even where the database is stuck; what is stored after that comes again and is found as a duplicate.
+	ctx, cancel := context.WithTimeout(c.Request.Context(), webhookTime)
+	defer cancel()
 	release, err := s.enter(c)
 	if err != nil {
 		return err
@@ -49,9 +51,6 @@ func (s *Server) webhook(c *gin.Context) error {
 	}
 	arrival := s.arrival(event, body)
 	arrival.WebhookID = webhookID(c.GetHeader("X-Webhook-Id"))
-	// Answered in time even where the database is stuck; what is stored after that comes again and is found as a duplicate.
-	ctx, cancel := context.WithDeadline(c.Request.Context(), began.Add(webhookTime))
-	defer cancel()
 	record, err := s.Intake.Accept(ctx, arrival)
 	if err != nil {
 		// Whatever it was, it was ours: PagerDuty must send it again.
