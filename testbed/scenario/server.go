@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -181,16 +182,24 @@ func (s *server) start(ctx context.Context, binary, file string, env map[string]
 	for name, value := range env {
 		cmd.Env = append(cmd.Env, name+"="+value)
 	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		return errors.Join(fmt.Errorf("start drydock: %w", err), output.Close())
+	// A test that is killed takes Drydock with it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	started := make(chan error, 1)
+	go func() {
+		// The signal is sent when the thread that started the process ends, so that thread must live as long as it.
+		runtime.LockOSThread()
+		defer close(s.exited)
+		defer output.Close()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // how it ended is in its log
+		}
+	}()
+	if err := <-started; err != nil {
+		return fmt.Errorf("start drydock: %w", err)
 	}
 	s.process = cmd.Process
-	go func() {
-		_ = cmd.Wait() // how it ended is in its log
-		_ = output.Close()
-		close(s.exited)
-	}()
 	ctx, cancel := context.WithTimeout(ctx, readyPatience)
 	defer cancel()
 	return await.Until(ctx, "Drydock to be ready", func(ctx context.Context) error {

@@ -18,6 +18,10 @@ func TestScenarios(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	const atLeast = 60
+	if len(all) < atLeast {
+		t.Errorf("there are %d scenarios, want %d", len(all), atLeast)
+	}
 	for _, s := range all {
 		t.Run(s.File, func(t *testing.T) {
 			t.Parallel()
