@@ -15,8 +15,8 @@ const (
 	rolloutPatience = 10 * time.Minute
 	// refusalAge is how old the newest FailedCreate may be: the controller backs off to 1,000 s between two tries.
 	refusalAge = 20 * time.Minute
-	// leaseFresh is how recently the controller-manager must have renewed its lease to be provably at work
-	// (kubernetes.md 1.5).
+	// leaseFresh is how recently, at most, the controller-manager must have renewed its lease to be provably at work
+	// (kubernetes.md 1.5); a lease that has run out by its own duration is never fresh.
 	leaseFresh = 30 * time.Second
 	// deletingPatience, in units of stuck_confirm, is how long a deleting object is waited for: 5 minutes by default
 	// (durability.md 2.2).
@@ -103,6 +103,15 @@ func (d *examination) lookAtNodes() {
 
 const whyCovered = "ready, with a ready daemon pod"
 
+// freshFor is how old the lease's renewal may be for the controller-manager to count as at work. One that died a moment ago
+// must not pass: an orphan delete would hang on it (seen on a real control plane).
+func (c Controller) freshFor() time.Duration {
+	if c.Duration > 0 {
+		return min(leaseFresh, c.Duration)
+	}
+	return leaseFresh
+}
+
 // verdict says what is the matter with one node, from the facts of this look alone.
 func (d *examination) verdict(n *Node) Verdict {
 	v := func(k NodeVerdict, format string, args ...any) Verdict {
@@ -148,7 +157,7 @@ func (d *examination) verdictWithoutPod(n *Node, terminating bool, v verdictOf) 
 		return v(VerdictUnknown, "no daemon pod, and whether the controller-manager is at work is not known: %s",
 			orElse(d.o.Controller.Why(), "its lease was not read"))
 	}
-	if age := d.o.At.Sub(d.controller.RenewedAt); age > leaseFresh {
+	if age := d.o.At.Sub(d.controller.RenewedAt); age > d.controller.freshFor() {
 		return v(VerdictUnknown, "no daemon pod, and the controller-manager renewed its lease %s ago", short(age))
 	}
 	if !d.o.Events.Asked() {

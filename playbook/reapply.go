@@ -54,7 +54,7 @@ func (s *situation) reapplyNotYet() string {
 	switch {
 	case !ok:
 		return "whether the controller-manager is at work is not known: " + orElse(s.o.Controller.Why(), "not read")
-	case s.now.Sub(c.RenewedAt) > leaseFresh:
+	case s.now.Sub(c.RenewedAt) > c.freshFor():
 		return fmt.Sprintf("the controller-manager renewed its lease %s ago", short(s.now.Sub(c.RenewedAt)))
 	case ds.ObservedGeneration < ds.Generation:
 		return "the controller has not taken in the DaemonSet's latest change"

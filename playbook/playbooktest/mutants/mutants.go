@@ -163,9 +163,13 @@ func All() []Mutant {
 			Scenarios: []string{slowCollector},
 		},
 		{
-			Name:      "a promotion whose fate is not known is asked for again",
-			Why:       "the CI is not idempotent (I7)",
-			Edits:     []Edit{{"redeploy.go", "if i.Result != NotHappened || !i.SentAt.IsZero() {", "if i.Result != NotHappened {"}},
+			Name: "a promotion whose fate is not known is asked for again",
+			Why:  "the CI is not idempotent (I7)",
+			Edits: []Edit{
+				{"redeploy.go", "if i.Result != NotHappened || !i.SentAt.IsZero() {", "if i.Result != NotHappened {"},
+				// The budget alone would stop it as well.
+				{"redeploy.go", "Limit: s.p.Limits.PromotionsPer6h", "Limit: 99"},
+			},
 			Scenarios: []string{slowQueue},
 		},
 	}
