@@ -179,7 +179,7 @@ timing: {tick: 1s}
 // A webhook is durable before it is answered, the same delivery twice is one run, and the run is in the history.
 func TestServe(t *testing.T) {
 	t.Parallel()
-	s, _ := testServer(t)
+	s, dsn := testServer(t)
 	first, a := s.webhook("w1", triggered("e1", "QTEST0000001", nodeExporterTitle))
 	again, b := s.webhook("w1", triggered("e1", "QTEST0000001", nodeExporterTitle))
 	if first != 202 || again != 202 || a["outcome"] != "started" || a["id"] != b["id"] || a["run"] != b["run"] {
@@ -229,8 +229,31 @@ func TestServe(t *testing.T) {
 	if code, p := s.do("POST", "/api/v1/runs/"+run+"/retrigger", `{"reason":"x"}`, nil); code != 409 || p["type"] != "/problems/run-active" {
 		t.Errorf("retrigger of an active run: %d %v", code, p)
 	}
-	if code, _ := s.do("POST", "/api/v1/runs/"+run+"/cancel", `{"reason":"x"}`, nil); code != 202 {
-		t.Errorf("cancel: %d", code)
+	key := map[string]string{"Idempotency-Key": "k"}
+	for range 2 {
+		if code, _ := s.do("POST", "/api/v1/runs/"+run+"/cancel", `{"reason":"x"}`, key); code != 202 {
+			t.Errorf("cancel: %d", code)
+		}
+	}
+	for _, other := range []string{"cancel", "retrigger", "approve"} {
+		if code, p := s.do("POST", "/api/v1/runs/"+run+"/"+other, `{"reason":"y"}`, key); code != 422 || p["type"] != "/problems/idempotency-key-reused" {
+			t.Errorf("%s under a used key: %d %v", other, code, p)
+		}
+	}
+	// Without a token its note can not be written, so it does not end by itself.
+	db, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close(context.Background())
+	if _, err := db.Exec(t.Context(), `UPDATE runs SET state = 'stood_down', outcome = 'stood_down', finished_at = now(), version = version + 1 WHERE id = $1`, run); err != nil {
+		t.Fatal(err)
+	}
+	if code, p := s.do("POST", "/api/v1/runs/"+run+"/approve", `{"plan_hash":"x"}`, nil); code != 409 || p["type"] != "/problems/not-awaiting-approval" {
+		t.Errorf("approve an ended run: %d %v", code, p)
+	}
+	if code, _ := s.do("POST", "/api/v1/runs/"+run+"/cancel", `{"reason":"x"}`, key); code != 202 {
+		t.Errorf("cancel, repeated after the end: %d", code)
 	}
 	if code, k := s.do("PUT", "/api/v1/kill-switch", `{"engaged":true,"reason":"x"}`, nil); code != 200 || k["engaged"] != true {
 		t.Errorf("kill switch: %d %v", code, k)
@@ -324,9 +347,20 @@ func TestServeOnAPrivatePostgres(t *testing.T) {
 	}
 }
 
+// A schema that is not up to date is the operator's to mend: no remote system failed.
+func TestServeWithoutMigrating(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.New(t, nil)
+	file := writeFile(t, "drydock.yaml", "listen: 127.0.0.1:0\ndatabase_url: {env: DATABASE_URL}\ndata_dir: "+t.TempDir()+"\n")
+	got := drydock(t.Context(), map[string]string{"DATABASE_URL": dsn}, "serve", "--no-migrate", "--config", file)
+	if got.code != exitUsage || !strings.Contains(got.stderr, "drydock migrate up") {
+		t.Errorf("exit %d: %s", got.code, got.stderr)
+	}
+}
+
 func TestMigrate(t *testing.T) {
 	t.Parallel()
-	dsn := pgtest.New(t, func(context.Context, string) error { return nil })
+	dsn := pgtest.New(t, nil)
 	file := writeFile(t, "drydock.yaml", "database_url: {env: DATABASE_URL}\n")
 	env := map[string]string{"DATABASE_URL": dsn}
 	for _, step := range []struct {
