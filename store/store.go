@@ -125,8 +125,11 @@ func connect(ctx context.Context, url, name string, conns int32) (*pgxpool.Pool,
 		"tcp_keepalives_interval":             "2",
 		"tcp_keepalives_count":                "3",
 		"timezone":                            "UTC",
-		// Every statement here has an index. A plan that is cached while a table is small must use it too: the table grows.
-		"enable_seqscan": "off",
+		// Every statement here has an index. A plan that is cached while a table is small must use it too: the table grows. And
+		// none depends on its arguments' values, so it is planned once per connection, not five times and then now and again:
+		// measured at 1.5 ms of processor time per webhook instead of 2.4 with one connection, 0.63 instead of 0.74 with 16.
+		"enable_seqscan":  "off",
+		"plan_cache_mode": "force_generic_plan",
 	} {
 		if _, set := config.ConnConfig.RuntimeParams[key]; !set {
 			config.ConnConfig.RuntimeParams[key] = value
