@@ -348,7 +348,7 @@ func (d *examination) fold(s Sightings) {
 			delete(yes, key)
 		}
 	}
-	d.sightings = s.fold(d.o.At, claims{yes: yes, unknown: func(key string) bool {
+	d.sightings = s.fold(d.o.At, d.o.seenAt(), claims{yes: yes, unknown: func(key string) bool {
 		if !d.dsKnown || (!d.nodesKnown && d.ds.Exists) {
 			return true
 		}

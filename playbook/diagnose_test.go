@@ -192,7 +192,7 @@ func TestSightings(t *testing.T) {
 		if yes {
 			c.yes["x"] = true
 		}
-		return s.fold(t0.Add(at), c)
+		return s.fold(t0.Add(at), t0.Add(at), c)
 	}
 	s := look(nil, 0, true)
 	s = look(s, 10*time.Second, true)
@@ -209,7 +209,11 @@ func TestSightings(t *testing.T) {
 	if _, kept := look(s, 25*time.Second, false)["x"]; kept {
 		t.Error("a claim that no longer holds is still there")
 	}
-	kept := s.fold(t0.Add(25*time.Second), claims{unknown: func(string) bool { return true }})
+	slow := Sightings(nil).fold(t0, t0.Add(9*time.Second), claims{yes: map[string]bool{"x": true}})
+	if slow = look(slow, 10*time.Second, true); slow.held("x", 2*time.Second, 2) || !slow.held("x", time.Second, 2) {
+		t.Errorf("what a look of 9 s saw first counts from its end: %+v", slow["x"])
+	}
+	kept := s.fold(t0.Add(25*time.Second), t0.Add(25*time.Second), claims{unknown: func(string) bool { return true }})
 	if kept["x"] != s["x"] {
 		t.Error("unknown changed a sighting")
 	}

@@ -278,7 +278,7 @@ func (s *situation) stepDrain() {
 	switch {
 	case s.placed(dr.Node) || (seen && counted && need(n, pods) == 0):
 		if dr.FreeSince.IsZero() {
-			dr.FreeSince = s.now
+			dr.FreeSince = s.o.seenAt()
 		}
 	case seen && counted:
 		dr.FreeSince = time.Time{} // the freed place was taken by another pod

@@ -293,7 +293,16 @@ func (t *tick) observe() Observation {
 			o.Incidents[in.ID] = t.incident(ctx, in, false)
 		}
 	}
+	t.readUntilNow(&o)
 	return o
+}
+
+// readUntilNow notes that the readings took long, when they did: a remote that answers late must not make what was just
+// seen look older than it is.
+func (t *tick) readUntilNow(o *Observation) {
+	if now := t.clock(); now.Sub(t.now) > time.Second {
+		o.ReadBy = now
+	}
 }
 
 // incident reads an incident, or takes a recent read. A webhook about the incident wakes the run, and a join raises its
@@ -378,6 +387,7 @@ func (t *tick) read(o *Observation, wants []Want) {
 	for _, w := range wants {
 		o.missed(w)
 	}
+	t.readUntilNow(o)
 }
 
 // missed makes a wanted reading that its adapter did not fill in unknown, so that nobody waits for it in this tick.

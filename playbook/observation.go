@@ -7,6 +7,9 @@ import "time"
 type Observation struct {
 	// At is the tick's clock: the database's time, read once per tick. All ages are measured from it.
 	At time.Time `json:"at"`
+	// ReadBy is when the last reading had been made, where that was more than a second after At: what was first seen in a
+	// slow look is no older than this. Zero: At.
+	ReadBy time.Time `json:"read_by,omitzero"`
 	// Target is what was looked at.
 	Target Target `json:"target"`
 
@@ -38,6 +41,14 @@ type Observation struct {
 
 	// Drydock's own ledger: claims, budgets, switches.
 	Ledger Reading[LedgerFacts] `json:"ledger"`
+}
+
+// seenAt is the earliest moment from which on something that this look saw first is known to have been so.
+func (o Observation) seenAt() time.Time {
+	if o.ReadBy.After(o.At) {
+		return o.ReadBy
+	}
+	return o.At
 }
 
 // DaemonSet is the object as the API server shows it. Exists is false after a 404, which is a fact; any other

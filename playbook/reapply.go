@@ -105,7 +105,7 @@ func (s *situation) followReapply() {
 	switch {
 	case owes:
 		if known && re.GoneAt.IsZero() && (!ds.Exists || ds.UID != re.OldUID) {
-			re.GoneAt = s.now
+			re.GoneAt = s.o.seenAt()
 		}
 	case re.DeleteSeq == 0:
 		if why := s.deleteLost(); why != "" {

@@ -21,15 +21,16 @@ type claims struct {
 	unknown func(key string) bool
 }
 
-// fold returns the sightings after a look at time now. A claim that holds is extended, or starts again after a gap; one
+// fold returns the sightings after a look that began at time now and had read everything by seenAt. A claim begins when it
+// was surely true and lasts until it was surely true: a slow look never makes a soak longer than it was. A claim that holds is extended, or starts again after a gap; one
 // that does not hold is dropped; one that is unknown is kept as it was, neither extended nor dropped.
-func (s Sightings) fold(now time.Time, c claims) Sightings {
+func (s Sightings) fold(now, seenAt time.Time, c claims) Sightings {
 	next := make(Sightings, len(c.yes))
 	for key := range c.yes {
 		prev, seen := s[key]
 		switch {
 		case !seen || now.Sub(prev.Last) > MaxGap:
-			next[key] = Sighting{First: now, Last: now, Count: 1}
+			next[key] = Sighting{First: seenAt, Last: now, Count: 1}
 		case !now.After(prev.Last):
 			next[key] = prev // the same look decided again: it counts once
 		default:

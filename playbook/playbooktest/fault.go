@@ -21,7 +21,13 @@ const (
 	LateLast    Failure = "late, last"   // the worker is paused; its call lands just before it would have given up by itself
 	ErrorBefore Failure = "error before" // the call answers with an error, and did nothing
 	ErrorAfter  Failure = "error after"  // the call answers with an error, and did its work
+	// In the last two the call does not answer until it gives up by itself, and nobody knows what became of it.
+	TimeoutBefore Failure = "timeout, not happened"
+	TimeoutAfter  Failure = "timeout, happened"
 )
+
+// giveUp is how long a call goes on that is not answered: what the engine allows one.
+const giveUp = 10 * time.Second
 
 // Reach says what a call can do, and so in which ways it can fail.
 type Reach int
@@ -38,12 +44,12 @@ const (
 func (r Reach) Failures() []Failure {
 	switch r {
 	case Reads:
-		return []Failure{CrashBefore, ErrorBefore}
+		return []Failure{CrashBefore, ErrorBefore, TimeoutBefore}
 	case Writes:
-		return []Failure{CrashBefore, CrashAfter, LateSoon, ErrorBefore, ErrorAfter}
+		return []Failure{CrashBefore, CrashAfter, LateSoon, ErrorBefore, ErrorAfter, TimeoutBefore, TimeoutAfter}
 	case Mutates:
 	}
-	return []Failure{CrashBefore, CrashAfter, LateSoon, LateLast, ErrorBefore, ErrorAfter}
+	return []Failure{CrashBefore, CrashAfter, LateSoon, LateLast, ErrorBefore, ErrorAfter, TimeoutBefore, TimeoutAfter}
 }
 
 // fit turns a failure that a call can not have into its nearest one that it can. A reading has no effect, so that it never
@@ -52,7 +58,9 @@ func (r Reach) fit(f Failure) Failure {
 	switch {
 	case r == Reads && f == ErrorAfter:
 		return ErrorBefore
-	case r == Reads && f != "" && f != ErrorBefore:
+	case r == Reads && f == TimeoutAfter:
+		return TimeoutBefore
+	case r == Reads && f != "" && f != ErrorBefore && f != TimeoutBefore:
 		return CrashBefore
 	case r == Writes && f == LateLast:
 		return LateSoon
@@ -67,6 +75,12 @@ type Point struct {
 	State playbook.State // of the run, when the call was made
 }
 
+// Hit is a failure that came to pass.
+type Hit struct {
+	Op      string
+	Failure Failure
+}
+
 // crash unwinds a tick whose worker is lost. The world recovers it; the product never sees it.
 type crash struct{}
 
@@ -78,7 +92,7 @@ type probe struct {
 	points  []Point
 	faults  map[int]Failure // by the call's number, from 1
 	crashed Failure         // why the present worker is lost, empty while it lives
-	hit     int             // faults that came to pass
+	hit     []Hit           // faults that came to pass
 }
 
 // through makes a call that answers with a value.
@@ -91,7 +105,7 @@ func through[T any](p *probe, op string, reach Reach, late time.Duration, do fun
 		p.w.inspect()
 		return v, err
 	}
-	p.hit++
+	p.hit = append(p.hit, Hit{op, failure})
 	switch failure {
 	case CrashBefore:
 		p.lose(failure)
@@ -109,6 +123,15 @@ func through[T any](p *probe, op string, reach Reach, late time.Duration, do fun
 			p.w.inspect()
 		}
 	case ErrorBefore:
+	case TimeoutBefore, TimeoutAfter:
+		if failure == TimeoutAfter {
+			if _, err := do(); err == nil {
+				p.w.inspect()
+			}
+		}
+		p.w.Clock.Advance(giveUp)
+		p.w.inspect()
+		return none, fmt.Errorf("%s: %w", op, context.DeadlineExceeded)
 	}
 	return none, fmt.Errorf("%s: %w", op, errInjected)
 }

@@ -236,7 +236,7 @@ func (l *Ledger) Load(_ context.Context, h playbook.Hold) (playbook.Run, time.Ti
 	if r.run.TableVersion != playbook.TableVersion || !slices.Contains(playbook.States(), r.run.State) {
 		return playbook.Run{}, time.Time{}, playbook.ErrForeignTable
 	}
-	return stored(r.run), l.clock.Now(), nil
+	return share(r.run), l.clock.Now(), nil
 }
 
 // Facts reads what Decide must respect beyond the run.

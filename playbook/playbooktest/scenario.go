@@ -42,7 +42,7 @@ type Night struct {
 	Scenario Scenario
 	World    *World
 	Points   []Point // the external calls, in order
-	Hit      int     // planned failures that came to pass
+	Hits     []Hit   // planned failures that came to pass
 	Problems []string
 }
 
@@ -70,7 +70,7 @@ func (s Scenario) Play(ctx context.Context, faults map[int]Failure) Night {
 		s.Later(w)
 	}
 	w.Run(ctx, nightLimit)
-	n := Night{Scenario: s, World: w, Points: w.probe.points, Hit: w.probe.hit, Problems: slices.Clone(w.Violations())}
+	n := Night{Scenario: s, World: w, Points: w.probe.points, Hits: w.probe.hit, Problems: slices.Clone(w.Violations())}
 	if len(n.Problems) == 0 && len(s.Ends) > 0 {
 		n.checkEnds(alerts, len(faults))
 	}

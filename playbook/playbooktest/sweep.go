@@ -84,7 +84,7 @@ func (s Scenario) draw(seed uint64) *rand.Rand {
 // Run plays the trial and reports what went wrong; empty: nothing did.
 func (t Trial) Run(ctx context.Context) string {
 	n := t.Scenario.Play(ctx, t.Faults)
-	if t.Comes && n.Hit == 0 {
+	if t.Comes && len(n.Hits) == 0 {
 		n.problem("the planned failure never came to pass: the night was not repeated exactly")
 	}
 	if len(n.Problems) == 0 {
