@@ -71,7 +71,7 @@ func (s *Server) readIncident(c *gin.Context, id string) (IncidentNow, error) {
 
 // retriggerIncident starts a run from PagerDuty's incident id alone.
 func (s *Server) retriggerIncident(c *gin.Context, r repeat) error {
-	id := c.Param("id")
+	id := c.Param("incident_id")
 	reason, err := s.reason(c)
 	if err != nil {
 		return err

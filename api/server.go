@@ -103,7 +103,7 @@ func (s *Server) Routes() []string {
 	for _, r := range s.engine.Routes() {
 		parts := strings.Split(r.Path, "/")
 		for i, p := range parts {
-			if name, ok := strings.CutPrefix(p, ":"); ok {
+			if name := strings.TrimLeft(p, ":*"); name != p {
 				parts[i] = "{" + name + "}"
 			}
 		}
@@ -125,7 +125,7 @@ func (s *Server) routes() {
 	v.POST("/runs/:id/retrigger", operator, s.do(s.once(s.retriggerRun)))
 	v.POST("/runs/:id/cancel", operator, s.do(s.once(s.cancel)))
 	v.POST("/runs/:id/approve", s.require(Approver), s.do(s.once(s.approve)))
-	v.POST("/incidents/:id/retrigger", operator, s.do(s.once(s.retriggerIncident)))
+	v.POST("/incidents/:incident_id/retrigger", operator, s.do(s.once(s.retriggerIncident)))
 	v.GET("/carriers", viewer, s.do(s.carriers))
 	v.GET("/carriers/:carrier/daemonsets/:namespace/:name/diagnosis", viewer, s.do(s.diagnosis))
 	v.GET("/kill-switch", viewer, s.do(s.killSwitch))
@@ -135,7 +135,7 @@ func (s *Server) routes() {
 	e.Match(probe, "/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
 	e.Match(probe, "/readyz", s.do(s.ready))
 	e.GET("/metrics", gin.WrapH(promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{})))
-	e.GET("/openapi.json", openAPI)
+	e.GET("/openapi.json", s.do(s.openAPI))
 	s.pages()
 }
 
