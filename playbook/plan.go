@@ -20,11 +20,16 @@ func (s *situation) plan() []Action {
 	if _, owes := s.owesCreate(); owes {
 		return s.reapplyPlan()
 	}
+	if no := s.refusal(); no.Refuses() && no.Name != RefusedByMode {
+		return nil // nothing is planned that would be refused; only mode observe shows what it would do
+	}
 	switch s.d.Finding {
 	case FindingNodeFull:
-		return s.planDrains()
+		if !s.tooManyMissing().Refuses() {
+			return s.planDrains()
+		}
 	case FindingUncovered:
-		if !s.reapplyRefusal().Refuses() {
+		if !s.tooManyMissing().Refuses() && !s.reapplyRefusal().Refuses() {
 			return s.reapplyPlan()
 		}
 	case FindingAbsent:

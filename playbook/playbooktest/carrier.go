@@ -114,7 +114,8 @@ type Node struct {
 	Unschedulable bool
 	Mark          *playbook.Mark
 	KeepCordoned  bool
-	Short         string // a resource other than pod slots that a daemon pod does not get here
+	Short         string // a resource other than pod slots that no pod gets here: cpu, memory or port
+	Cramped       bool   // no cpu is left for a pod that wants as much as a customer's; a daemon pod fits
 	Broken        bool   // daemon pods crash here
 
 	uid     string
@@ -136,6 +137,8 @@ type Pod struct {
 	Stuck           bool // hangs in Terminating
 	Mirror          bool
 	LocalStorage    bool
+	OnlyOn          string // the only node that its selector allows
+	Claim           string // a volume claim, which may tie it to its node
 	Priority        int32
 	Message         string // the scheduler's, while the pod does not fit
 	Waiting         string

@@ -287,8 +287,14 @@ func (c *Carrier) unfit(p *Pod, n *Node) string {
 		return "node(s) had untolerated taint(s) {node.kubernetes.io/disk-pressure: }"
 	case c.Occupancy(n.Name) >= n.Allocatable:
 		return "Too many pods"
-	case daemon && n.Short != "":
+	case !daemon && p.OnlyOn != "" && p.OnlyOn != n.Name:
+		return "node(s) didn't match Pod's node affinity/selector"
+	case n.Short == "port":
+		return "node(s) didn't have free ports for the requested pod ports"
+	case n.Short != "":
 		return "Insufficient " + n.Short
+	case !daemon && n.Cramped:
+		return "Insufficient cpu"
 	}
 	return ""
 }

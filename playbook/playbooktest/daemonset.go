@@ -20,6 +20,8 @@ const (
 	nudgedKey             = ourAnnotations + "nudged"
 	touchedKey            = ourAnnotations + "touched"
 	helmKey               = "meta.helm.sh/release-name"
+	argoKey               = "argocd.argoproj.io/tracking-id"
+	fluxKey               = "kustomize.toolkit.fluxcd.io/name"
 	orphanFinalizer       = "orphan"
 )
 
@@ -28,6 +30,7 @@ type DaemonSet struct {
 	Namespace   string            `json:"namespace"`
 	Name        string            `json:"name"`
 	Annotations map[string]string `json:"annotations,omitempty"`
+	Labels      map[string]string `json:"labels,omitempty"`
 	Owners      []string          `json:"owners,omitempty"`
 	Spec        DaemonSetSpec     `json:"spec"`
 
@@ -138,6 +141,38 @@ func (c *Carrier) HumanDelete(namespace, name string) {
 	}
 }
 
+// HumanStick deletes a DaemonSet that somebody's finalizer holds: it stays, deleting, with its pods.
+func (c *Carrier) HumanStick(namespace, name, finalizer string) {
+	if s := c.Set(namespace, name); s != nil && s.deletedAt == nil {
+		now := c.clock.Now()
+		s.deletedAt, s.finalizers, s.version = &now, append(s.finalizers, finalizer), c.bump()
+		c.removed[namespace+"/"+name] = true
+		delete(c.edits, namespace+"/"+name)
+		c.wake()
+	}
+}
+
+// HumanFree takes a finalizer away; the last one lets the object go, and the garbage collector its pods.
+func (c *Carrier) HumanFree(namespace, name, finalizer string) {
+	if s := c.Set(namespace, name); s != nil {
+		s.finalizers, s.version = slices.DeleteFunc(s.finalizers, func(f string) bool { return f == finalizer }), c.bump()
+		if s.deletedAt != nil && len(s.finalizers) == 0 {
+			c.outdated = append(c.outdated, c.podsOf(s)...)
+			c.remove(s)
+		}
+	}
+}
+
+// HumanEndNamespace deletes a namespace with all that is in it; something that is not shown here keeps it terminating.
+func (c *Carrier) HumanEndNamespace(namespace string) {
+	c.namespaces[namespace].Terminating = true
+	for _, s := range slices.Clone(c.sets) {
+		if s.Namespace == namespace {
+			c.HumanDelete(namespace, s.Name)
+		}
+	}
+}
+
 // Forget makes the controller lose sight of a node: its pod is gone and no other is made until the DaemonSet is created
 // again. It stands for the controller faults that the runbook's reapply was written for.
 func (c *Carrier) Forget(namespace, name, node string) {
@@ -175,7 +210,7 @@ func (s *DaemonSet) updated(p *Pod) bool {
 
 // manifest is what is needed to create the DaemonSet again: everything that users and tools own.
 func (s *DaemonSet) manifest() playbook.Manifest {
-	bare := DaemonSet{Namespace: s.Namespace, Name: s.Name, Owners: s.Owners, Spec: s.Spec, Annotations: clone(s.Annotations)}
+	bare := DaemonSet{Namespace: s.Namespace, Name: s.Name, Labels: s.Labels, Owners: s.Owners, Spec: s.Spec, Annotations: clone(s.Annotations)}
 	for k := range bare.Annotations {
 		if strings.HasPrefix(k, ourAnnotations) {
 			delete(bare.Annotations, k)

@@ -1,6 +1,7 @@
 package playbooktest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,6 +21,9 @@ const LeaseTTL = 3 * time.Second
 // A hold is renewed for as long as its worker lives: the lease of a live hold never runs out. Kill stands for the death
 // (or the pause) of every worker.
 type Ledger struct {
+	// IneffectiveRuns opens a target's breaker: so many runs in a row that changed something and resolved nothing. 0: the default.
+	IneffectiveRuns int
+
 	clock   *Clock
 	runs    map[string]*ledgerRun
 	order   []string
@@ -256,9 +260,8 @@ func (l *Ledger) Facts(_ context.Context, h playbook.Hold, run playbook.Run) (pl
 			f.Used[s.Budget()] = used
 		}
 	}
-	if until := l.breaker[t.String()]; until.After(l.clock.Now()) {
-		f.BreakerUntil = until
-	}
+	f.BreakerUntil, f.Tries = l.openBreaker(t, cmp.Or(l.IneffectiveRuns, playbook.DefaultLimits().IneffectiveRuns))
+	f.RepairedToday = l.repairedToday(t)
 	var seenAt time.Time
 	for _, id := range l.order {
 		o := l.runs[id]
@@ -280,6 +283,50 @@ func (l *Ledger) Facts(_ context.Context, h playbook.Hold, run playbook.Run) (pl
 	}
 	slices.Sort(f.SameDaemonSet)
 	return f, nil
+}
+
+// breakerOpen is how long a breaker stays open after the last run without effect.
+const breakerOpen = time.Hour
+
+// openBreaker tells until when the target's breaker is open: its last runs that changed anything or resolved it all changed
+// something, and none resolved it.
+func (l *Ledger) openBreaker(t playbook.Target, limit int) (until time.Time, tries []string) {
+	if until := l.breaker[t.String()]; until.After(l.clock.Now()) {
+		return until, nil
+	}
+	for _, id := range slices.Backward(l.order) {
+		o := l.runs[id].run
+		changed := slices.ContainsFunc(o.Intents, func(i playbook.Intent) bool {
+			return i.IsChange() && (i.Open() || i.Result == playbook.Happened)
+		})
+		if o.Target != t || !o.State.Ended() || (o.Outcome != playbook.OutcomeResolved && !changed) || len(tries) == limit {
+			continue
+		}
+		if o.Outcome == playbook.OutcomeResolved {
+			break
+		}
+		if until.IsZero() {
+			until = o.FinishedAt.Add(breakerOpen)
+		}
+		tries = append(tries, fmt.Sprintf("run %s at %s: %s (%s): %s", o.ID, o.FinishedAt.Format(time.RFC3339), o.Outcome, o.Finding, o.Why))
+	}
+	if len(tries) < limit || !until.After(l.clock.Now()) {
+		return time.Time{}, nil
+	}
+	return until, tries
+}
+
+// repairedToday counts the target's runs that changed something and ended as resolved within a day.
+func (l *Ledger) repairedToday(t playbook.Target) int {
+	n := 0
+	for _, id := range l.order {
+		o := l.runs[id].run
+		if o.Target == t && o.Outcome == playbook.OutcomeResolved && l.clock.Now().Sub(o.FinishedAt) < 24*time.Hour &&
+			slices.ContainsFunc(o.Intents, func(i playbook.Intent) bool { return i.IsChange() && i.Result == playbook.Happened }) {
+			n++
+		}
+	}
+	return n
 }
 
 func (l *Ledger) killed(carrier string) string {

@@ -84,8 +84,12 @@ func (c *Carrier) readSet(s *DaemonSet) playbook.DaemonSet {
 		Current: s.status.current, Ready: s.status.ready, Updated: s.status.updated, Available: s.status.available,
 		Misscheduled: s.status.misscheduled, SpecHash: Checksum(s.manifest()), NudgedByRun: s.Annotations[nudgedKey],
 	}
-	if release := s.Annotations[helmKey]; release != "" {
-		d.GitOps = "Helm release " + release
+	for _, tool := range []struct{ mark, name string }{
+		{s.Annotations[argoKey], "Argo CD application "}, {s.Labels[fluxKey], "Flux Kustomization "}, {s.Annotations[helmKey], "Helm release "},
+	} {
+		if tool.mark != "" && d.GitOps == "" {
+			d.GitOps = tool.name + tool.mark
+		}
 	}
 	for k, v := range s.Spec.NodeSelector {
 		d.SelectorSummary = "node selector " + k + "=" + v
@@ -195,6 +199,8 @@ func (c *Carrier) notMovable(p *Pod, drainFrom []string) string {
 		return "nothing would create it again"
 	case p.LocalStorage:
 		return "it has local storage"
+	case p.Claim != "":
+		return "volume " + p.Claim + " is a claim: where it can be attached is not known"
 	case !slices.Contains(drainFrom, p.Namespace):
 		return "namespace " + p.Namespace + " is not to be drained"
 	case !slices.ContainsFunc(c.nodes, func(n *Node) bool { return n.Name != p.Node && c.unfit(p, n) == "" }):

@@ -99,6 +99,12 @@ func (p *Pager) Human(id string, kind playbook.ActKind, who string) {
 	in.Acts = append(in.Acts, playbook.Act{Kind: kind, Who: who, At: p.clock.Now()})
 }
 
+// HumanApproves is a listed approver's note with the hash of a plan.
+func (p *Pager) HumanApproves(id, planHash, who string) {
+	in := p.incidents[id]
+	in.Acts = append(in.Acts, playbook.Act{Kind: playbook.ActApproved, Who: who, At: p.clock.Now(), PlanHash: planHash})
+}
+
 // MonitoringResolves resolves an incident because its alert recovered.
 func (p *Pager) MonitoringResolves(id string) {
 	in := p.incidents[id]

@@ -106,6 +106,9 @@ func (w *World) Carrier(name string) *Carrier {
 	return w.carriers[name]
 }
 
+// SameCarrier gives a carrier another name: an entry of its own in the configuration, and the same cluster.
+func (w *World) SameCarrier(name string, c *Carrier) { w.carriers[name] = c }
+
 // Alert opens an incident and starts its run. It returns the run's id.
 func (w *World) Alert(ctx context.Context, incident string, t playbook.Target) (string, error) {
 	in := w.Pager.Trigger(incident, fmt.Sprintf("blumemix.containers-kubernetes.%s.not_running_all_%s_demonsets.us-south", t.Carrier, t.DaemonSet))
@@ -116,6 +119,23 @@ func (w *World) Alert(ctx context.Context, incident string, t playbook.Target) (
 		return "", fmt.Errorf("start run for %s: %w", t, err)
 	}
 	w.watch(t)
+	return id, nil
+}
+
+// Retrigger starts a run on the newest incident of one that has ended, by a person's order. It returns the run's id.
+func (w *World) Retrigger(ctx context.Context, ended, who string) (string, error) {
+	before, ok := w.Ledger.Run(ended)
+	if !ok {
+		return "", fmt.Errorf("retrigger run %s: there is no such run", ended)
+	}
+	in := before.Incidents[len(before.Incidents)-1]
+	in.End = ""
+	id := fmt.Sprintf(runIDPattern, len(w.Ledger.Runs())+1)
+	err := w.Ledger.StartRun(ctx, playbook.Start{RunID: id, Target: before.Target, Trigger: playbook.TriggerRetrigger, Mode: w.Policy.Mode,
+		RequestedBy: who, RetriggeredFrom: ended, Incident: in, Deadline: w.Policy.Timing.Deadline})
+	if err != nil {
+		return "", fmt.Errorf("retrigger run %s: %w", ended, err)
+	}
 	return id, nil
 }
 

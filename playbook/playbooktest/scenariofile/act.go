@@ -17,7 +17,7 @@ type Act struct {
 // Verb names an act.
 type Verb string
 
-// The verbs. Each runner plays all of them.
+// The verbs. Each runner plays all of them but LoseSight.
 const (
 	PressDisk      Verb = "press-disk"      // a worker's disk fills up, and its daemon pod fails
 	FreeDisk       Verb = "free-disk"       // the disk team has freed it
@@ -32,6 +32,11 @@ const (
 	RefusePods     Verb = "refuse-pods"     // a quota refuses new pods in the DaemonSets' namespace
 	AdmitPods      Verb = "admit-pods"      // and no more
 	LoosenBudgets  Verb = "loosen-budgets"  // the disruption budgets of the customers' masters allow one pod to go
+	AddBudgets     Verb = "add-budgets"     // a second disruption budget for each of the customers' masters: the API then refuses evictions
+	StickSet       Verb = "stick-set"       // a person deletes a DaemonSet that somebody's finalizer holds
+	FreeSet        Verb = "free-set"        // and that finalizer is taken away
+	EndNamespace   Verb = "end-namespace"   // a person deletes the DaemonSets' namespace, and something in it holds it
+	LoseSight      Verb = "lose-sight"      // the DaemonSet controller forgets a worker; only the simulator's can
 	DeleteSet      Verb = "delete-set"      // a person deletes a DaemonSet with its pods
 	CreateSet      Verb = "create-set"      // and creates it again
 	UpdateSet      Verb = "update-set"      // a person changes a DaemonSet's image
@@ -40,18 +45,22 @@ const (
 	AllowRevision  Verb = "allow-revision"  // and has it again
 	StopController Verb = "stop-controller" // the controller-manager dies
 	StartControl   Verb = "start-controller"
-	Acknowledge    Verb = "acknowledge" // a person, on the first incident; so are the next four
+	Acknowledge    Verb = "acknowledge" // a person, on the first incident; so are the next ones
 	Resolve        Verb = "resolve"
 	Reassign       Verb = "reassign"
 	HandsOff       Verb = "hands-off"
 	Merge          Verb = "merge"
-	Recover        Verb = "recover"      // monitoring resolves the first incident
-	OpenDisk       Verb = "open-disk"    // a disk-space incident of the carrier opens
-	CloseDisk      Verb = "close-disk"   // and is resolved
-	Join           Verb = "join"         // a second incident of the first target
-	LosePager      Verb = "lose-pager"   // PagerDuty answers 503
-	RegainPager    Verb = "regain-pager" // and answers again
-	LoseCarrier    Verb = "lose-carrier" // the carrier's API server can not be reached
+	Snooze         Verb = "snooze"
+	SayOnPurpose   Verb = "say-on-purpose" // a person notes that the DaemonSet was deleted on purpose
+	ApproverNote   Verb = "approver-note"  // a listed approver notes "drydock approve <hash>"
+	StrangerNote   Verb = "stranger-note"  // somebody who is not listed does
+	Recover        Verb = "recover"        // monitoring resolves the first incident
+	OpenDisk       Verb = "open-disk"      // a disk-space incident of the carrier opens
+	CloseDisk      Verb = "close-disk"     // and is resolved
+	Join           Verb = "join"           // a second incident of the first target
+	LosePager      Verb = "lose-pager"     // PagerDuty answers 503
+	RegainPager    Verb = "regain-pager"   // and answers again
+	LoseCarrier    Verb = "lose-carrier"   // the carrier's API server can not be reached
 	RegainCarrier  Verb = "regain-carrier"
 	LoseCI         Verb = "lose-ci" // version source and CI answer 503
 	RegainCI       Verb = "regain-ci"
@@ -74,6 +83,8 @@ const (
 var vocabulary = map[Verb]words{
 	PressDisk: worker, FreeDisk: worker, CrashPod: worker, HealPod: worker, DeletePod: worker, TakeDown: worker, BringUp: worker,
 	Cordon: worker, Uncordon: worker, KeepCordoned: worker, RefusePods: none, AdmitPods: none, LoosenBudgets: none,
+	AddBudgets: none, StickSet: daemonSet, FreeSet: daemonSet, EndNamespace: none, LoseSight: worker,
+	Snooze: none, SayOnPurpose: none, ApproverNote: none, StrangerNote: none,
 	DeleteSet: daemonSet, CreateSet: daemonSet, UpdateSet: daemonSet, AnnotateSet: text,
 	ForbidRevision: none, AllowRevision: none, StopController: none, StartControl: none,
 	Acknowledge: none, Resolve: none, Reassign: none, HandsOff: none, Merge: none, Recover: none, OpenDisk: none, CloseDisk: none, Join: none,
@@ -143,6 +154,7 @@ const (
 	Gone     SightKind = "gone"     // a DaemonSet is not there
 	InState  SightKind = "state"    // the first run is in a state
 	Evicted  SightKind = "evicted"  // a customer's pod has left a full worker
+	Restarts SightKind = "restarts" // the restart of the controller-manager was ordered
 )
 
 // UnmarshalYAML reads a sight from its words.
@@ -166,6 +178,8 @@ func (w Sight) check(s *Scenario) error {
 		return s.checkDaemonSet(w.On)
 	case InState:
 		return checkState(w.On)
+	case Restarts:
+		return nil
 	}
-	return fmt.Errorf("%q can not be waited for: use %s, %s, %s or %s", w.Seen, Cordoned, Evicted, Gone, InState)
+	return fmt.Errorf("%q can not be waited for: use %s, %s, %s, %s or %s", w.Seen, Cordoned, Evicted, Gone, InState, Restarts)
 }

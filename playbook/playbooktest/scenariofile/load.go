@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -112,10 +114,19 @@ func (s *Scenario) complete() {
 	if s.Settings.OnAcknowledge == "" {
 		s.Settings.OnAcknowledge = "stop"
 	}
+	if s.Settings.Restart == "" {
+		s.Settings.Restart = "none"
+	}
 	if s.Leaves.DaemonSet == "" {
 		s.Leaves.DaemonSet = Unchanged
 	}
+	if s.By == "" {
+		s.By = ByTitle
+	}
 	s.Expect.complete()
+	for i := range s.Again {
+		s.Again[i].Expect.complete()
+	}
 	for name, e := range s.ExpectOthers {
 		e.complete()
 		s.ExpectOthers[name] = e
@@ -129,20 +140,83 @@ func (e *Expect) complete() {
 			e.Status = playbook.Resolved
 		}
 	}
+	if e.Joined != nil {
+		e.Joined.complete()
+	}
 }
 
-// Expected is what is expected of the run of a DaemonSet's alert.
-func (s *Scenario) Expected(daemonSet string) Expect {
-	if daemonSet == s.Alerts[0] {
+// Names are the names of all runs: the alerts, then those of Again.
+func (s *Scenario) Names() []string {
+	names := slices.Clone(s.Alerts)
+	for i := range s.Again {
+		names = append(names, s.RoundName(i))
+	}
+	return names
+}
+
+// RoundName is the name of the run that a round of Again begins, by its index.
+func (s *Scenario) RoundName(i int) string { return fmt.Sprintf("%s again %d", s.Alerts[0], i+1) }
+
+// Expected is what is expected of a run, by its name.
+func (s *Scenario) Expected(name string) Expect {
+	if name == s.Alerts[0] {
 		return s.Expect
 	}
-	return s.ExpectOthers[daemonSet]
+	for i := range s.Again {
+		if name == s.RoundName(i) {
+			return s.Again[i].Expect
+		}
+	}
+	return s.ExpectOthers[name]
+}
+
+// AlertOf splits an alert's name into the DaemonSet and the number of its carrier, from 1.
+func AlertOf(name string) (daemonSet string, carrier int) {
+	daemonSet, number, found := strings.Cut(name, "@")
+	if !found {
+		return daemonSet, 1
+	}
+	n, err := strconv.Atoi(number)
+	if err != nil || n < 2 {
+		return name, 1
+	}
+	return daemonSet, n
+}
+
+// Carriers is how many carriers the alerts are about.
+func (s *Scenario) Carriers() int {
+	most := 1
+	for _, a := range s.Alerts {
+		_, n := AlertOf(a)
+		most = max(most, n)
+	}
+	return most
+}
+
+// acts lists every act of the scenario.
+func (s *Scenario) acts() []Act {
+	all := slices.Clone(s.Fault)
+	steps := slices.Clone(s.Then)
+	for _, r := range s.Again {
+		all = append(all, r.Do...)
+		steps = append(steps, r.Then...)
+	}
+	for _, t := range steps {
+		all = append(all, t.Do)
+	}
+	return all
 }
 
 // Disrupts reports whether the scenario needs a control plane for itself.
 func (s *Scenario) Disrupts() bool {
-	return slices.ContainsFunc(s.Fault, Act.Disrupts) || slices.ContainsFunc(s.Then, func(t Step) bool { return t.Do.Disrupts() })
+	return s.Settings.Restart != "none" || slices.ContainsFunc(s.acts(), Act.Disrupts)
 }
+
+// Kinds of Customers beside Kubernetes' own.
+const (
+	Bare   = "Bare"
+	Mirror = "Mirror"
+)
 
 // Worker is the name of the n-th worker, from 1.
 func Worker(n int) string { return fmt.Sprintf("worker-%d", n) }
@@ -164,20 +238,36 @@ func (s *Scenario) check() error {
 	for w := range s.Carrier.Labels {
 		field("carrier.labels", s.checkWorker(w))
 	}
-	if k := s.Carrier.Customers.Kind; k != "Deployment" && k != "StatefulSet" {
-		field("carrier.customers.kind", fmt.Errorf("%q is neither Deployment nor StatefulSet", k))
+	if k := s.Carrier.Customers.Kind; !slices.Contains([]string{"Deployment", "StatefulSet", Bare, Mirror}, k) {
+		field("carrier.customers.kind", fmt.Errorf("%q is none of Deployment, StatefulSet, %s, %s", k, Bare, Mirror))
 	}
+	for _, w := range slices.Concat(s.Carrier.Cramped, slices.Collect(maps.Keys(s.Carrier.Short))) {
+		field("carrier.short or cramped", s.checkWorker(w))
+	}
+	field("only", s.checkOnly())
 	for i, a := range s.Fault {
 		field(fmt.Sprintf("fault[%d]", i), a.check(s))
 	}
-	for i, t := range s.Then {
-		field(fmt.Sprintf("then[%d].do", i), t.Do.check(s))
-		if t.When != nil {
-			field(fmt.Sprintf("then[%d].when", i), t.When.check(s))
+	steps := func(of string, steps []Step) {
+		for i, t := range steps {
+			field(fmt.Sprintf("%s[%d].do", of, i), t.Do.check(s))
+			if t.When != nil {
+				field(fmt.Sprintf("%s[%d].when", of, i), t.When.check(s))
+			}
 		}
 	}
+	steps("then", s.Then)
+	for i, r := range s.Again {
+		of := fmt.Sprintf("again[%d]", i)
+		for _, a := range r.Do {
+			field(of+".do", a.check(s))
+		}
+		steps(of+".then", r.Then)
+		field(of+".expect", r.Expect.check())
+	}
 	for i, name := range s.Alerts {
-		field(fmt.Sprintf("alerts[%d]", i), s.checkDaemonSet(name))
+		daemonSet, _ := AlertOf(name)
+		field(fmt.Sprintf("alerts[%d]", i), s.checkDaemonSet(daemonSet))
 		if _, ok := s.ExpectOthers[name]; ok == (i == 0) {
 			field("expect_others", fmt.Errorf("wants one entry for each alert but the first; see %s", name))
 		}
@@ -190,6 +280,19 @@ func (s *Scenario) check() error {
 		field("leaves.daemonset", fmt.Errorf("%q is none of %s, %s, %s", d, Unchanged, Changed, Absent))
 	}
 	return errors.Join(errs...)
+}
+
+// checkOnly finds a scenario that only one runner can play and that does not say so, and one that says so without a reason.
+func (s *Scenario) checkOnly() error {
+	switch {
+	case s.Only != nil && (s.Only.Because == "" || (s.Only.On != Simulator && s.Only.On != ControlPlane)):
+		return fmt.Errorf("on must be %s or %s, and because is needed", Simulator, ControlPlane)
+	case s.PlayedOn(ControlPlane) && (s.Carrier.SlowCollector != 0 || slices.ContainsFunc(s.acts(), func(a Act) bool { return a.Verb == LoseSight })):
+		return fmt.Errorf("slow_collector and %s are the %s's", LoseSight, Simulator)
+	case s.PlayedOn(Simulator) && s.By != ByTitle:
+		return fmt.Errorf("by %s needs the server: on %s", s.By, ControlPlane)
+	}
+	return nil
 }
 
 func (e Expect) check() error {
@@ -207,6 +310,9 @@ func (e Expect) check() error {
 	}
 	for _, st := range e.Through {
 		errs = append(errs, checkState(string(st)))
+	}
+	if e.Joined != nil {
+		errs = append(errs, e.Joined.check())
 	}
 	return errors.Join(errs...)
 }

@@ -15,6 +15,7 @@ const (
 	OpsPolicy          = "PARMOPS" // armada-ops' escalation policy
 	APIPolicy          = "PARMAPI" // armada-api's, for fluentd
 	Fluentd            = "ibm-kube-fluentd"
+	Finalizer          = "storage.example.com/volumes" // that of a stick-set
 )
 
 // Scenario is one file.
@@ -24,6 +25,10 @@ type Scenario struct {
 	// Name and Says are for people: a title, and one sentence about what the scenario shows.
 	Name string `yaml:"name"`
 	Says string `yaml:"says"`
+	// Only says that one runner alone can play the scenario, and why. Absent: both do, and must agree.
+	Only *Only `yaml:"only"`
+	// PlanDiffers says why what was done is not what the plan said when the finding was confirmed. Absent: it is.
+	PlanDiffers string `yaml:"plan_differs"`
 
 	Carrier    Carrier     `yaml:"carrier"`
 	DaemonSets []DaemonSet `yaml:"daemonsets"`
@@ -31,10 +36,16 @@ type Scenario struct {
 
 	// Fault are acts that were over when the alert came.
 	Fault []Act `yaml:"fault"`
-	// Alerts are the DaemonSets about which alerts come, at the same time. Default: the first one.
+	// Alerts are the DaemonSets about which alerts come, at the same time. Default: the first one. "node-exporter@2" is about the
+	// node-exporter of a second carrier, which has another name and is the same in all else.
 	Alerts []string `yaml:"alerts"`
+	// By is how the alerts come: ByTitle, the default, ByOwnTitle or ByOrchestration.
+	By By `yaml:"by"`
 	// Then is what happens after the alert.
 	Then []Step `yaml:"then"`
+
+	// Again are further runs of the first alert's target, each begun when all runs before it have ended.
+	Again []Round `yaml:"again"`
 
 	// Expect is about the run of the first alert, ExpectOthers about those of the others, by DaemonSet.
 	Expect       Expect            `yaml:"expect"`
@@ -43,6 +54,43 @@ type Scenario struct {
 	Did []playbook.Kind `yaml:"did"`
 	// Leaves is how the carrier is at the end.
 	Leaves Leaves `yaml:"leaves"`
+}
+
+// Only names the one runner of a scenario.
+type Only struct {
+	On      Side   `yaml:"on"`
+	Because string `yaml:"because"`
+}
+
+// Side is a runner: this package's, or testbed/scenario's.
+type Side string
+
+// The runners.
+const (
+	Simulator    Side = "simulator"
+	ControlPlane Side = "control-plane"
+)
+
+// PlayedOn reports whether a runner plays the scenario.
+func (s *Scenario) PlayedOn(side Side) bool { return s.Only == nil || s.Only.On == side }
+
+// By is a way for an alert to reach Drydock.
+type By string
+
+// The ways of an alert.
+const (
+	ByTitle         By = "title"         // a webhook about an incident with a title of the built-in rules
+	ByOwnTitle      By = "own-title"     // with a title that a rule of drydock.yaml knows
+	ByOrchestration By = "orchestration" // the body of an Event Orchestration, which names the incident alone
+)
+
+// Round is a further run of the first alert's target.
+type Round struct {
+	Do []Act `yaml:"do"` // before it begins
+	// Retrigger begins it by a person's order on the newest incident. Absent: a new incident of the same alert does.
+	Retrigger bool   `yaml:"retrigger"`
+	Then      []Step `yaml:"then"` // during it
+	Expect    Expect `yaml:"expect"`
 }
 
 // Carrier is how the carrier looks before anything breaks.
@@ -58,6 +106,12 @@ type Carrier struct {
 	// Full names workers that customers' masters had filled to the limit before the DaemonSets were deployed. Each pod there
 	// belongs to a workload of its own, named master-<worker>-<n>.
 	Full []string `yaml:"full"`
+	// Short names workers on which something else has taken all of a resource that a daemon pod needs: cpu, memory or port.
+	Short map[string]string `yaml:"short"`
+	// Cramped names workers on which no cpu is left for one more customers' master; a daemon pod still fits.
+	Cramped []string `yaml:"cramped"`
+	// SlowCollector is how long the garbage collector needs to orphan the pods of a deleted DaemonSet.
+	SlowCollector Duration `yaml:"slow_collector"`
 	// Customers is what those workloads are.
 	Customers Customers `yaml:"customers"`
 	// Deployed is the version of armada-ops that the flag service names, "none" for an answer without one. Default 2.41.0.
@@ -68,8 +122,15 @@ type Carrier struct {
 
 // Customers are the workloads that fill workers.
 type Customers struct {
-	// Kind is Deployment, the default, or StatefulSet.
+	// Kind is Deployment, the default, or StatefulSet; or Bare for pods that nothing would make again, or Mirror for those of
+	// static pods.
 	Kind string `yaml:"kind"`
+	// Critical gives the pods a system-critical priority class.
+	Critical bool `yaml:"critical"`
+	// LocalStorage lets them keep something on their node that would be lost.
+	LocalStorage bool `yaml:"local_storage"`
+	// Bound says what ties the pods to their worker: a selector, or a volume. Such workloads have one replica.
+	Bound string `yaml:"bound"`
 	// Replicas of each workload; one is on the full worker and the others are elsewhere. Default 2.
 	Replicas int `yaml:"replicas"`
 	// MinAvailable is each workload's disruption budget. Absent: there is none.
@@ -88,7 +149,14 @@ type DaemonSet struct {
 	// NodeSelector picks workers by the labels of Carrier.Labels.
 	NodeSelector map[string]string `yaml:"node_selector"`
 	Annotations  map[string]string `yaml:"annotations"`
-	OnDelete     bool              `yaml:"on_delete"` // the update strategy; RollingUpdate otherwise
+	Labels       map[string]string `yaml:"labels"`
+	// Operator makes an object of somebody's operator the DaemonSet's owner.
+	Operator bool `yaml:"operator"`
+	// OnMasters lets it run on the masters too.
+	OnMasters bool `yaml:"on_masters"`
+	// HostPort is a port of the node that it needs.
+	HostPort int32 `yaml:"host_port"`
+	OnDelete bool  `yaml:"on_delete"` // the update strategy; RollingUpdate otherwise
 	// Deployed is false for one that Drydock looks after and nobody has deployed. Default true.
 	Deployed *bool `yaml:"deployed"`
 }
@@ -113,8 +181,10 @@ type Settings struct {
 	DrainNamespaces *[]string        `yaml:"drain_namespaces"`
 	NoPromotion     bool             `yaml:"no_promotion"` // no promotion is configured
 	OnAcknowledge   string           `yaml:"on_acknowledge"`
-	Timing          Timing           `yaml:"timing"`
-	Limits          Limits           `yaml:"limits"`
+	// Restart is the controller-manager's restart driver: none, the default, or deployment.
+	Restart string `yaml:"restart"`
+	Timing  Timing `yaml:"timing"`
+	Limits  Limits `yaml:"limits"`
 }
 
 // Timing overrides some of the durations of Settings.PolicyTiming.
@@ -123,6 +193,7 @@ type Timing struct {
 	DiskWait Duration `yaml:"disk_wait"`
 	Approval Duration `yaml:"approval"`
 	Deadline Duration `yaml:"deadline"`
+	Quiet    Duration `yaml:"quiet_after_new_pod"`
 }
 
 // Limits overrides some of the default limits.
@@ -130,6 +201,7 @@ type Limits struct {
 	EvictionsPerNode int `yaml:"evictions_per_node"`
 	EvictionsPerRun  int `yaml:"evictions_per_run"`
 	EvictionsPerHour int `yaml:"evictions_per_hour"`
+	IneffectiveRuns  int `yaml:"ineffective_runs"`
 }
 
 // Step is an act at its time.
@@ -141,7 +213,8 @@ type Step struct {
 	Do    Act      `yaml:"do"`
 }
 
-// Expect is how a run and its incidents have to end.
+// Expect is how a run and its incidents have to end. What no file needs to say: each incident has a last note that says how
+// it ended, at most three notes in all, and nothing that was promised is left unsettled.
 type Expect struct {
 	// Findings are those that were confirmed, in order, each once as long as it lasted.
 	Findings []playbook.Finding `yaml:"findings"`
@@ -154,6 +227,8 @@ type Expect struct {
 	EscalatedTo string `yaml:"escalated_to"`
 	// Notes are words that the notes on each incident have in them.
 	Notes []string `yaml:"notes"`
+	// Joined is about the incidents that joined the run, where they end otherwise than the first.
+	Joined *Expect `yaml:"joined"`
 }
 
 // Leaves is how the carrier is at the end, where that is not as it was before the fault.
@@ -162,6 +237,10 @@ type Leaves struct {
 	Cordoned []string `yaml:"cordoned"`
 	// Replaced are workers whose daemon pod at the alert need not have lived.
 	Replaced []string `yaml:"replaced"`
+	// Recreated says that the DaemonSet is another object (uid) than at the alert, though no act of Drydock's was it.
+	Recreated bool `yaml:"recreated"`
+	// Moved is how many customers' pods people moved, beside those that Drydock evicted.
+	Moved int `yaml:"moved"`
 	// DaemonSet is "unchanged", the default, "changed" by people, or "absent".
 	DaemonSet string `yaml:"daemonset"`
 }
@@ -183,7 +262,8 @@ func (s Settings) PolicyTiming() playbook.Timing {
 	for _, o := range []struct {
 		to   *time.Duration
 		from Duration
-	}{{&t.Soak, s.Timing.Soak}, {&t.DiskWait, s.Timing.DiskWait}, {&t.Approval, s.Timing.Approval}, {&t.Deadline, s.Timing.Deadline}} {
+	}{{&t.Soak, s.Timing.Soak}, {&t.DiskWait, s.Timing.DiskWait}, {&t.Approval, s.Timing.Approval}, {&t.Deadline, s.Timing.Deadline},
+		{&t.QuietAfterNewPod, s.Timing.Quiet}} {
 		if o.from != 0 {
 			*o.to = time.Duration(o.from)
 		}
@@ -199,7 +279,7 @@ func (s Settings) PolicyLimits() playbook.Limits {
 		from int
 	}{
 		{&l.EvictionsPerNode, s.Limits.EvictionsPerNode}, {&l.EvictionsPerRun, s.Limits.EvictionsPerRun},
-		{&l.EvictionsPerHour, s.Limits.EvictionsPerHour},
+		{&l.EvictionsPerHour, s.Limits.EvictionsPerHour}, {&l.IneffectiveRuns, s.Limits.IneffectiveRuns},
 	} {
 		if o.from != 0 {
 			*o.to = o.from

@@ -11,7 +11,7 @@ import (
 
 // Seen is what a runner saw of a scenario that was played.
 type Seen struct {
-	Runs map[string]Run // by DaemonSet
+	Runs map[string]Run // by name, see Scenario.Names
 	Left Left
 	// Broken are invariants that the runner itself saw broken.
 	Broken []string
@@ -23,6 +23,8 @@ type Run struct {
 	States   []playbook.State   // in order, without repeats
 	Intents  []Intent
 	Outcome  playbook.Outcome
+	// Planned is the plan as it was shown when a finding that Drydock repairs was first confirmed, in words.
+	Planned []string
 	// Incidents are those of the run as PagerDuty has them.
 	Incidents []Incident
 }
@@ -31,6 +33,7 @@ type Run struct {
 type Intent struct {
 	Lane       playbook.Lane
 	Kind       playbook.Kind
+	Target     string // "Node worker-1"
 	Result     playbook.Result
 	PromisedAt time.Time
 	SettledAt  time.Time
@@ -42,6 +45,8 @@ type Incident struct {
 	Status    playbook.IncidentStatus
 	Escalated []string // to which policies Drydock did
 	Notes     string   // all of them, as they are at the end
+	Count     int      // how many notes
+	End       playbook.Outcome
 }
 
 // Left is the carrier at the end.
@@ -51,6 +56,10 @@ type Left struct {
 	Lost     []string // workers whose daemon pod of the alert is not there any more
 	// DaemonSet is that of the first alert, one of Unchanged, Changed and Absent.
 	DaemonSet string
+	// Recreated says that it is another object than at the alert.
+	Recreated bool
+	// Moved is how many of the customers' pods of the alert are not there any more.
+	Moved int
 }
 
 // Confirmed are the findings that were confirmed, in order and without repeats. Rolling_out counts only when it is wanted:
@@ -86,7 +95,7 @@ func (s Seen) Did() []playbook.Kind {
 func (s *Scenario) Check(seen Seen) []string {
 	problems := slices.Clone(seen.Broken)
 	problem := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
-	for _, name := range s.Alerts {
+	for _, name := range s.Names() {
 		r, ok := seen.Runs[name]
 		if !ok {
 			problem("there is no run of %s", name)
@@ -96,7 +105,8 @@ func (s *Scenario) Check(seen Seen) []string {
 			problem("%s: %s", name, p)
 		}
 	}
-	same(problem, "did", seen.Did(), s.Did)
+	did := seen.Did()
+	same(problem, "did", did, s.Did)
 	same(problem, "cordoned nodes", sorted(seen.Left.Cordoned), sorted(s.Leaves.Cordoned))
 	same(problem, "nodes with Drydock's mark", seen.Left.Marked, nil)
 	for _, w := range seen.Left.Lost {
@@ -107,7 +117,61 @@ func (s *Scenario) Check(seen Seen) []string {
 	if seen.Left.DaemonSet != s.Leaves.DaemonSet {
 		problem("the DaemonSet is %s at the end, want %s", seen.Left.DaemonSet, s.Leaves.DaemonSet)
 	}
+	recreated := s.Leaves.Recreated || slices.Contains(did, playbook.KindCreate)
+	if seen.Left.DaemonSet != Absent && seen.Left.Recreated != recreated {
+		problem("the DaemonSet is another object than at the alert: %t, want %t", seen.Left.Recreated, recreated)
+	}
+	if want := s.Leaves.Moved + count(did, playbook.KindEvict); seen.Left.Moved != want {
+		problem("%d of the customers' pods of the alert are gone, want %d", seen.Left.Moved, want)
+	}
+	return append(problems, s.checkPlan(seen)...)
+}
+
+func count(did []playbook.Kind, kind playbook.Kind) int {
+	n := 0
+	for _, k := range did {
+		if k == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// checkPlan compares what each run did with the plan that it showed.
+func (s *Scenario) checkPlan(seen Seen) (problems []string) {
+	if s.PlanDiffers != "" {
+		return nil
+	}
+	for _, name := range s.Names() {
+		r := seen.Runs[name]
+		if r.Planned == nil {
+			continue
+		}
+		if acted := r.Acted(); !slices.Equal(r.Planned, acted) {
+			problems = append(problems, fmt.Sprintf("%s: the plan was %q, and done was %q", name, r.Planned, acted))
+		}
+	}
 	return problems
+}
+
+// Acted is what the run did to the carrier and the CI, in order, in the words of Planned.
+func (r Run) Acted() []string {
+	var acted []string
+	for _, i := range r.Intents {
+		if i.Result == playbook.Happened && i.Lane.Remote() != "pagerduty" {
+			acted = append(acted, string(i.Kind)+" "+i.Target)
+		}
+	}
+	return acted
+}
+
+// PlanWords writes a plan's actions in the words of Run.Planned. Never nil.
+func PlanWords(plan []playbook.Action) []string {
+	words := []string{}
+	for _, a := range plan {
+		words = append(words, string(a.Kind())+" "+a.Target().String())
+	}
+	return words
 }
 
 // same is slices.Equal with nil like empty, and words.
@@ -128,24 +192,53 @@ func (e Expect) compare(r Run) (problems []string) {
 	if missing := notThrough(r.States, e.Through); missing != "" {
 		problem("states: %v do not go through %s of %v", r.States, missing, e.Through)
 	}
-	for _, in := range r.Incidents {
-		if in.Status != e.Status {
-			problem("incident %s: is %s, want %s", in.ID, in.Status, e.Status)
+	for _, i := range r.Intents {
+		if i.Result == "" {
+			problem("%s %s was never settled", i.Kind, i.Target)
 		}
-		var to []string
-		if e.EscalatedTo != "" {
-			to = []string{e.EscalatedTo}
+	}
+	for n, in := range r.Incidents {
+		want := e
+		if n > 0 && e.Joined != nil {
+			want = *e.Joined
 		}
-		same(problem, "incident "+in.ID+": escalated to", in.Escalated, to)
-		for _, words := range e.Notes {
-			if !strings.Contains(in.Notes, words) {
-				problem("incident %s: its notes do not say %q but:\n%s", in.ID, words, in.Notes)
-			}
-		}
-		if in.Notes == "" {
-			problem("incident %s: has no note", in.ID)
+		for _, p := range want.compareIncident(in) {
+			problem("incident %s: %s", in.ID, p)
 		}
 		problems = append(problems, r.order(in.ID)...)
+	}
+	return problems
+}
+
+// mostNotes is how many notes an incident gets: one that is edited, or three where it can not be.
+const mostNotes = 3
+
+// endings begin the last note of an incident, whatever has become of it.
+var endings = []string{"resolves this incident", "was resolved by others", "leaves resolving to", "hands this over", "stood down", "observed"}
+
+func (e Expect) compareIncident(in Incident) (problems []string) {
+	problem := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	if in.Status != e.Status {
+		problem("is %s, want %s", in.Status, e.Status)
+	}
+	if in.End != e.Outcome {
+		problem("ended as %q in the history, want %q", in.End, e.Outcome)
+	}
+	var to []string
+	if e.EscalatedTo != "" {
+		to = []string{e.EscalatedTo}
+	}
+	same(problem, "escalated to", in.Escalated, to)
+	for _, words := range e.Notes {
+		if !strings.Contains(in.Notes, words) {
+			problem("its notes do not say %q but:\n%s", words, in.Notes)
+		}
+	}
+	if !slices.ContainsFunc(endings, func(words string) bool { return strings.Contains(in.Notes, words) }) {
+		problem("no note says how it ended:\n%s", in.Notes)
+	}
+	if in.Count > mostNotes {
+		problem("has %d notes", in.Count)
 	}
 	return problems
 }

@@ -17,7 +17,9 @@ const (
 	component   = "armada-ops"
 	build       = 412
 	person      = "Ada"
-	firstRun    = "run-01"
+	// What the first alert opens and starts.
+	firstIncident = "PINC001"
+	firstRun      = "run-01"
 	// limit is far behind every deadline.
 	limit = 3 * time.Hour
 	// settle lets the simulated controllers finish what they are at.
@@ -30,17 +32,30 @@ type simulation struct {
 	w         *playbooktest.World
 	c         *playbooktest.Carrier
 	budgets   []*playbooktest.Budget
-	pods      map[string]string // the daemon pod's uid at the alert, by worker
 	before    string            // the first DaemonSet's manifest before the fault
-	incidents map[string]string // by DaemonSet
+	pods      map[string]string // the daemon pod's uid at the alert, by worker
+	set       string            // the first DaemonSet's uid at the alert
+	customers []string          // the customers' pods at the alert, by uid
+	names     map[string]string // of the runs, by id
+	incident  string            // the newest one of the first alert's target, on which people act
+	run       string            // and its run
+	incidents int
 	problems  []string
 }
 
 // Simulate plays a scenario on the simulated carrier. The story tells what happened, for the message of a test that failed.
 func Simulate(ctx context.Context, s Scenario) (seen Seen, story string) {
+	m := simulate(ctx, s)
+	return m.seen(), m.story()
+}
+
+func simulate(ctx context.Context, s Scenario) *simulation {
 	w := playbooktest.NewWorld(nil)
-	m := &simulation{s: &s, w: w, c: w.Carrier(carrierName), pods: map[string]string{}, incidents: map[string]string{}}
+	m := &simulation{s: &s, w: w, c: w.Carrier(carrierName), pods: map[string]string{}, names: map[string]string{}}
 	m.configure()
+	for n := 2; n <= s.Carriers(); n++ {
+		w.SameCarrier(carrierNumber(n), m.c)
+	}
 	m.deploy()
 	w.Clock.Advance(settle)
 	m.before = m.manifest()
@@ -49,22 +64,78 @@ func Simulate(ctx context.Context, s Scenario) (seen Seen, story string) {
 		w.Clock.Advance(settle)
 	}
 	for _, name := range s.Alerts {
-		id := fmt.Sprintf("PINC%03d", len(m.incidents)+1)
-		m.incidents[name] = id
-		if _, err := w.Alert(ctx, id, playbook.Target{Carrier: carrierName, Namespace: namespace, DaemonSet: name}); err != nil {
-			m.problem("%v", err)
-		}
+		m.alert(ctx, name)
 	}
-	for n := range s.Carrier.Workers {
-		if p := m.daemonPod(Worker(n + 1)); p != nil {
-			m.pods[Worker(n+1)] = p.UID()
-		}
-	}
+	m.incident, m.run = firstIncident, firstRun
+	m.remember()
 	for _, t := range s.Then {
 		m.plan(t)
 	}
 	w.Run(ctx, limit)
-	return m.seen(), m.story()
+	for i, r := range s.Again {
+		for _, a := range r.Do {
+			m.do(a)
+		}
+		m.again(ctx, s.RoundName(i), r)
+		for _, t := range r.Then {
+			m.plan(t)
+		}
+		w.Run(ctx, limit)
+	}
+	return m
+}
+
+// carrierNumber is the name of the n-th carrier.
+func carrierNumber(n int) string {
+	if n == 1 {
+		return carrierName
+	}
+	return fmt.Sprintf("%s-%d", carrierName, n)
+}
+
+// alert opens an incident about the DaemonSet of a run's name.
+func (m *simulation) alert(ctx context.Context, name string) {
+	daemonSet, n := AlertOf(name)
+	m.incidents++
+	m.incident = fmt.Sprintf("PINC%03d", m.incidents)
+	var err error
+	m.run, err = m.w.Alert(ctx, m.incident, playbook.Target{Carrier: carrierNumber(n), Namespace: namespace, DaemonSet: daemonSet})
+	if err != nil {
+		m.problem("%v", err)
+	}
+	m.names[m.run] = name
+}
+
+// again begins a round's run.
+func (m *simulation) again(ctx context.Context, name string, r Round) {
+	if !r.Retrigger {
+		daemonSet := m.s.Alerts[0]
+		m.alert(ctx, daemonSet)
+		m.names[m.run] = name
+		return
+	}
+	var err error
+	if m.run, err = m.w.Retrigger(ctx, m.run, person); err != nil {
+		m.problem("%v", err)
+	}
+	m.names[m.run] = name
+}
+
+// remember keeps the uids of what must be there at the end.
+func (m *simulation) remember() {
+	for n := range m.s.Carrier.Workers {
+		if p := m.daemonPod(Worker(n + 1)); p != nil {
+			m.pods[Worker(n+1)] = p.UID()
+		}
+	}
+	if d := m.c.Set(namespace, m.s.DaemonSets[0].Name); d != nil {
+		m.set = d.UID()
+	}
+	for _, p := range m.c.Pods() {
+		if p.Namespace == CustomersNamespace {
+			m.customers = append(m.customers, p.UID())
+		}
+	}
 }
 
 func (m *simulation) problem(format string, args ...any) {
@@ -74,8 +145,9 @@ func (m *simulation) problem(format string, args ...any) {
 func (m *simulation) configure() {
 	p, set := &m.w.Policy, m.s.Settings
 	p.Mode, p.StopOnAck = set.Mode, set.OnAcknowledge == "stop"
-	p.DrainFrom = *set.DrainNamespaces
+	p.DrainFrom, p.RestartDriver = *set.DrainNamespaces, set.Restart
 	p.Timing, p.Limits = set.PolicyTiming(), set.PolicyLimits()
+	m.w.Ledger.IneffectiveRuns = p.Limits.IneffectiveRuns
 	p.DaemonSet.Reapply = set.Reapply
 	p.DaemonSet.EscalationPolicy, p.DaemonSet.Team = EscalationPolicy(m.s.Alerts[0])
 	if set.NoPromotion {
@@ -86,11 +158,19 @@ func (m *simulation) configure() {
 // deploy makes the carrier as it was before the fault.
 func (m *simulation) deploy() {
 	carrier := m.s.Carrier
+	if carrier.SlowCollector != 0 {
+		m.c.Delays.Orphan = time.Duration(carrier.SlowCollector)
+	}
 	for n := range carrier.Masters {
 		m.c.AddNode(playbooktest.Node{Name: fmt.Sprintf("master-%d", n+1), Allocatable: carrier.PodLimit, Master: true})
 	}
 	for n := range carrier.Workers {
-		m.c.AddNode(playbooktest.Node{Name: Worker(n + 1), Allocatable: carrier.PodLimit, Labels: carrier.Labels[Worker(n+1)]})
+		w := Worker(n + 1)
+		m.c.AddNode(playbooktest.Node{Name: w, Allocatable: carrier.PodLimit, Labels: carrier.Labels[w],
+			Short: carrier.Short[w], Cramped: slices.Contains(carrier.Cramped, w)})
+		if carrier.Short[w] != "" || slices.Contains(carrier.Cramped, w) {
+			m.c.AddPod(playbooktest.Pod{Namespace: "kube-system", Name: "hog-" + w, Node: w}) // what has taken it
+		}
 	}
 	for _, w := range carrier.Full {
 		for i := range carrier.PodLimit {
@@ -99,16 +179,18 @@ func (m *simulation) deploy() {
 	}
 	m.w.Clock.Advance(settle)
 	for _, d := range m.s.DaemonSets {
-		if d.IsDeployed() {
-			m.create(d)
-		} else {
-			m.create(d) // so that the namespace is there
+		m.create(d)
+		if !d.IsDeployed() { // it was created so that the namespace is there
 			m.c.HumanDelete(namespace, d.Name)
 		}
 	}
 	m.w.Promoter.QueueTime, m.w.Promoter.Fails = time.Duration(carrier.CI.Queue), carrier.CI.Fails
 	m.w.Promoter.BuildTime = 2 * time.Second
-	m.w.Promoter.Add(carrierName, component, carrier.Deployed, build, func() {
+	known := build
+	if carrier.Deployed == "" {
+		known = 0
+	}
+	m.w.Promoter.Add(carrierName, component, carrier.Deployed, known, func() {
 		for _, d := range m.s.DaemonSets {
 			if m.c.Set(namespace, d.Name) == nil {
 				m.create(d)
@@ -117,11 +199,27 @@ func (m *simulation) deploy() {
 	})
 }
 
+// critical is the priority of a system-critical class.
+const critical = 2_000_000_000
+
 func (m *simulation) customer(on string, n int) {
 	customers := m.s.Carrier.Customers
-	kind := "ReplicaSet"
-	pod := playbooktest.Pod{Namespace: CustomersNamespace, Node: on}
+	pod := playbooktest.Pod{Namespace: CustomersNamespace, Node: on, LocalStorage: customers.LocalStorage, Mirror: customers.Kind == Mirror}
+	if customers.Critical {
+		pod.Priority = critical
+	}
+	switch customers.Bound {
+	case "volume":
+		pod.Claim = "data"
+	case "selector":
+		pod.OnlyOn = on
+	}
 	name := fmt.Sprintf("master-%s-%d", on, n)
+	if customers.Kind == Bare || customers.Kind == Mirror {
+		m.c.AddPod(pod)
+		return
+	}
+	kind := "ReplicaSet"
 	if customers.Kind == "StatefulSet" {
 		kind, pod.Name = customers.Kind, name+"-0"
 	}
@@ -129,15 +227,23 @@ func (m *simulation) customer(on string, n int) {
 	pod.Owner = kind + "/" + name
 	m.c.AddPod(pod)
 	if customers.MinAvailable != nil {
-		m.budgets = append(m.budgets, m.c.AddBudget(playbooktest.Budget{
-			Namespace: CustomersNamespace, Name: name, Owners: []string{name}, MinAvailable: *customers.MinAvailable,
-		}))
+		m.budget(name, *customers.MinAvailable)
 	}
 }
 
+func (m *simulation) budget(of string, minAvailable int) {
+	m.budgets = append(m.budgets, m.c.AddBudget(playbooktest.Budget{
+		Namespace: CustomersNamespace, Name: of, Owners: []string{of}, MinAvailable: minAvailable,
+	}))
+}
+
 func (m *simulation) create(d DaemonSet) {
-	m.c.AddSet(playbooktest.DaemonSet{Namespace: namespace, Name: d.Name, Annotations: d.Annotations,
-		Spec: playbooktest.DaemonSetSpec{OnDelete: d.OnDelete, NodeSelector: d.NodeSelector}})
+	set := playbooktest.DaemonSet{Namespace: namespace, Name: d.Name, Annotations: d.Annotations, Labels: d.Labels,
+		Spec: playbooktest.DaemonSetSpec{OnDelete: d.OnDelete, NodeSelector: d.NodeSelector, OnMasters: d.OnMasters}}
+	if d.Operator {
+		set.Owners = []string{"ConfigMap/operator"}
+	}
+	m.c.AddSet(set)
 }
 
 func (m *simulation) daemonSet(name string) DaemonSet {
@@ -165,8 +271,10 @@ func (m *simulation) sees(w Sight) bool {
 	case Gone:
 		return m.c.Set(namespace, w.On) == nil
 	case InState:
-		r, ok := m.w.Ledger.Run(firstRun)
+		r, ok := m.w.Ledger.Run(m.run)
 		return ok && string(r.State) == w.On
+	case Restarts:
+		return slices.ContainsFunc(m.c.Effects, func(e playbooktest.Effect) bool { return e.Action.Kind() == playbook.KindRestart })
 	case Evicted:
 		staying := 0
 		for _, p := range m.c.Pods() {
@@ -230,6 +338,18 @@ func (m *simulation) do(a Act) {
 		for _, b := range m.budgets {
 			b.MinAvailable = m.s.Carrier.Customers.Replicas - 1
 		}
+	case AddBudgets:
+		for _, b := range slices.Clone(m.budgets) {
+			m.budget(b.Owners[0], 0)
+		}
+	case StickSet:
+		m.c.HumanStick(namespace, a.On, Finalizer)
+	case FreeSet:
+		m.c.HumanFree(namespace, a.On, Finalizer)
+	case EndNamespace:
+		m.c.HumanEndNamespace(namespace)
+	case LoseSight:
+		m.c.Forget(namespace, first, a.On)
 	case DeleteSet:
 		m.c.HumanDelete(namespace, a.On)
 	case CreateSet:
@@ -254,8 +374,8 @@ func (m *simulation) do(a Act) {
 
 // doRemote makes an act happen that is not the carrier's.
 func (m *simulation) doRemote(a Act) {
-	incident := m.incidents[m.s.Alerts[0]]
-	human := func(kind playbook.ActKind) { m.w.Pager.Human(incident, kind, person) }
+	human := func(kind playbook.ActKind) { m.w.Pager.Human(m.incident, kind, person) }
+	planHash := func() string { r, _ := m.w.Ledger.Run(m.run); return r.PlanHash }
 	switch a.Verb { //nolint:exhaustive // do has the carrier's
 	case Acknowledge:
 		human(playbook.ActAcknowledged)
@@ -267,15 +387,22 @@ func (m *simulation) doRemote(a Act) {
 		human(playbook.ActHandsOff)
 	case Merge:
 		human(playbook.ActMerged)
+	case Snooze:
+		human(playbook.ActSnoozed)
+	case SayOnPurpose:
+		human(playbook.ActOnPurpose)
+	case ApproverNote:
+		m.w.Pager.HumanApproves(m.incident, planHash(), person)
+	case StrangerNote: // what reads the notes drops it; that this is so is seen on the control plane
 	case Recover:
-		m.w.Pager.MonitoringResolves(incident)
+		m.w.Pager.MonitoringResolves(m.incident)
 	case OpenDisk:
 		m.w.Pager.OpenDisk(carrierName)
 	case CloseDisk:
 		m.w.Pager.CloseDisks(carrierName)
 	case Join:
 		in := m.w.Pager.Trigger("PINC900", "the same alert from another region")
-		m.w.Ledger.JoinRun(firstRun, playbook.RunIncident{ID: in.ID, Number: in.Number, Title: in.Title, URL: in.URL})
+		m.w.Ledger.JoinRun(m.run, playbook.RunIncident{ID: in.ID, Number: in.Number, Title: in.Title, URL: in.URL})
 	case LosePager:
 		m.w.Pager.Unreachable = "503"
 	case RegainPager:
@@ -293,10 +420,9 @@ func (m *simulation) doRemote(a Act) {
 	case ReleaseSwitch:
 		m.killSwitch("")
 	case CancelRun:
-		m.w.Ledger.Cancel(firstRun, person)
+		m.w.Ledger.Cancel(m.run, person)
 	case Approve:
-		r, _ := m.w.Ledger.Run(firstRun)
-		m.w.Ledger.Approve(firstRun, r.PlanHash, person)
+		m.w.Ledger.Approve(m.run, planHash(), person)
 	default:
 		m.problem("the simulated carrier can not play %s", a)
 	}
@@ -337,8 +463,9 @@ func (m *simulation) seen() Seen {
 			}
 		}
 		out.States = slices.Compact(out.States)
+		out.Planned = Planned(r, m.w.Ledger.Ticks(id))
 		for _, i := range r.Intents {
-			out.Intents = append(out.Intents, Intent{Lane: i.Lane, Kind: i.Action.Kind(), Result: i.Result,
+			out.Intents = append(out.Intents, Intent{Lane: i.Lane, Kind: i.Action.Kind(), Target: i.Action.Target().String(), Result: i.Result,
 				PromisedAt: i.PromisedAt, SettledAt: i.SettledAt})
 		}
 		for _, i := range r.Incidents {
@@ -347,11 +474,26 @@ func (m *simulation) seen() Seen {
 			for _, n := range in.Notes {
 				notes = append(notes, n.Text)
 			}
-			out.Incidents = append(out.Incidents, Incident{ID: i.ID, Status: in.Status, Escalated: in.Escalations, Notes: strings.Join(notes, "\n")})
+			out.Incidents = append(out.Incidents, Incident{ID: i.ID, Status: in.Status, Escalated: in.Escalations, Notes: strings.Join(notes, "\n"),
+				Count: len(notes), End: i.End})
 		}
-		seen.Runs[r.Target.DaemonSet] = out
+		seen.Runs[m.names[id]] = out
 	}
 	return seen
+}
+
+// Planned is the plan at the first tick that confirmed a finding which Drydock repairs, in words; nil when none did. It is made
+// afresh from what that tick saw and the run as it was before it, as "drydock plan" and the dashboard make theirs.
+func Planned(r playbook.Run, ticks []playbook.Tick) []string {
+	for _, t := range ticks {
+		if !t.Confirmed || !playbook.IsRepairable(t.Finding) {
+			continue
+		}
+		r.State, r.Memory = t.From, t.Before
+		r.Intents = slices.DeleteFunc(slices.Clone(r.Intents), func(i playbook.Intent) bool { return !i.PromisedAt.Before(t.At) })
+		return PlanWords(playbook.Plan(t.Policy, r, t.Observation))
+	}
+	return nil
 }
 
 func (m *simulation) left() Left {
@@ -366,6 +508,18 @@ func (m *simulation) left() Left {
 		if uid := m.pods[n.Name]; uid != "" && !slices.ContainsFunc(m.c.Pods(), func(p *playbooktest.Pod) bool { return p.UID() == uid }) {
 			l.Lost = append(l.Lost, n.Name)
 		}
+	}
+	alive := map[string]bool{}
+	for _, p := range m.c.Pods() {
+		alive[p.UID()] = true
+	}
+	for _, uid := range m.customers {
+		if !alive[uid] {
+			l.Moved++
+		}
+	}
+	if d := m.c.Set(namespace, m.s.DaemonSets[0].Name); d != nil && m.set != "" {
+		l.Recreated = d.UID() != m.set
 	}
 	switch m.manifest() {
 	case "":
