@@ -49,6 +49,7 @@ func (s *situation) skip(node, why string) {
 	s.m.Skipped[node] = why
 	s.d = diagnose(s.p, s.o, s.r.Memory.Sightings, s.m.Skipped)
 	s.m.Sightings = s.d.Sightings
+	s.assume()
 }
 
 // nextEdge walks the global edges, then the state's cell for the finding; the first edge whose guard holds is taken.

@@ -6,6 +6,33 @@ func Plan(p Policy, r Run, o Observation) []Action {
 	return newSituation(p, r, o).plan()
 }
 
+// Forecast decides as Decide does, with the finding taken for confirmed: what would be done now, were it looked at again and
+// found the same. The Plan is all of it; Outcome and Why say how the run would end instead when nothing may be done.
+func Forecast(p Policy, r Run, o Observation) Decision {
+	s := newSituation(p, r, o)
+	s.assumed = true
+	s.assume()
+	s.leaveUndrainable()
+	plan := s.plan()
+	e := s.nextEdge()
+	s.enter(e)
+	s.step(e.to)
+	d := s.decision(e, e.to)
+	d.Plan, d.PlanHash = plan, HashPlan(plan)
+	switch {
+	case s.m.Ending != nil:
+		d.Outcome = s.m.Ending.Outcome
+	case s.m.Reapply != nil && s.m.Reapply.Failed != "":
+		d.Outcome, d.Why = OutcomeEscalated, s.m.Reapply.Failed
+	}
+	return d
+}
+
+// assume takes the finding for confirmed where that was asked for; what is not known stays so.
+func (s *situation) assume() {
+	s.d.Confirmed = s.d.Confirmed || s.assumed && s.d.Finding != FindingUnknown
+}
+
 func (s *situation) plan() []Action {
 	if s.m.Ending != nil || s.r.State.Ended() {
 		var undo []Action

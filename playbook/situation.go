@@ -32,6 +32,8 @@ type situation struct {
 	wait     time.Duration
 	ends     map[string]Outcome
 	refused  []Refusal
+	// assumed: the finding is taken for confirmed, see Forecast.
+	assumed bool
 }
 
 func newSituation(p Policy, r Run, o Observation) *situation {

@@ -10,7 +10,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
@@ -20,6 +19,9 @@ import (
 type app struct {
 	getenv         func(string) string
 	stdout, stderr io.Writer
+
+	// plugin: the program was started by kubectl, as "kubectl drydock".
+	plugin bool
 
 	configFile string
 	output     string
@@ -60,6 +62,9 @@ finds out why, repairs the carrier by the runbook and proves it, or hands the in
 			return nil
 		},
 	}
+	if a.plugin {
+		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl drydock"}
+	}
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	flags := root.PersistentFlags()
@@ -70,9 +75,8 @@ finds out why, repairs the carrier by the runbook and proves it, or hands the in
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(
 		[]string{outputTable, outputJSON, outputYAML}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
-		newServe(a), newMigrate(a), newParse(a), newDiagnose(a), newConfig(a), newToken(a), newVersion(a), newRuns(a),
+		newServe(a), newMigrate(a), newParse(a), newDiagnose(a), newPlan(a), newConfig(a), newToken(a), newVersion(a), newRuns(a),
 		newKillSwitch(a),
-		later("plan CARRIER DAEMONSET", "Print what would be done about a DaemonSet"),
 		later("replay RUN|--all", "Decide stored ticks again and compare"),
 		later("doctor", "Check the database, PagerDuty, each carrier and the rights there"),
 		later("audit", "Verify the audit log's chain", later("verify", "Verify the audit log's chain")),
@@ -122,13 +126,18 @@ func exactArgs(n int) cobra.PositionalArgs {
 
 // print writes data to stdout in the form that -o asks for. table writes the rows of a table.
 func (a *app) print(data any, table func(w io.Writer)) error {
-	if err := a.write(data, table); err != nil {
+	return a.printText(data, func(w io.Writer) error { return a.terminal().tabulate(w, table) })
+}
+
+// printText is print for an answer that is more than a table.
+func (a *app) printText(data any, text func(w io.Writer) error) error {
+	if err := a.write(data, text); err != nil {
 		return remotef("write the answer: %w", err)
 	}
 	return nil
 }
 
-func (a *app) write(data any, table func(w io.Writer)) error {
+func (a *app) write(data any, text func(w io.Writer) error) error {
 	switch a.output {
 	case outputJSON:
 		return writeJSON(a.stdout, data)
@@ -144,9 +153,7 @@ func (a *app) write(data any, table func(w io.Writer)) error {
 		_, err = a.stdout.Write(b)
 		return err
 	}
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
-	table(w)
-	return w.Flush()
+	return text(a.stdout)
 }
 
 func writeJSON(w io.Writer, data any) error {

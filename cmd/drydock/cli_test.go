@@ -118,7 +118,7 @@ func TestCommands(t *testing.T) {
 		"runs, odd server":         {args: []string{"runs", "list", "--server", "nowhere", "--token", "x"}, code: 2, stderr: []string{"--server"}},
 		"retrigger, nothing named": {args: []string{"runs", "retrigger", "--token", "x"}, code: 2, stderr: []string{"--incident"}},
 		"kill-switch, no reason":   {args: []string{"kill-switch", "on", "--token", "x"}, code: 2, stderr: []string{"--reason is missing"}},
-		"plan":                     {args: []string{"plan", "a", "b"}, code: 2, stderr: []string{"plan is not available yet"}},
+		"plan":                     {args: []string{"plan", "a", "b", "--config", good}, code: 2, stderr: []string{"name it with -n"}},
 		"replay":                   {args: []string{"replay", "--all"}, code: 2, stderr: []string{"replay is not available yet"}},
 		"doctor":                   {args: []string{"doctor"}, code: 2, stderr: []string{"doctor is not available yet"}},
 		"audit verify":             {args: []string{"audit", "verify"}, code: 2, stderr: []string{"audit verify is not available yet"}},

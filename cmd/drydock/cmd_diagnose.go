@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -11,103 +10,137 @@ import (
 
 	"github.com/drydock/drydock/api"
 	"github.com/drydock/drydock/playbook"
-	"github.com/drydock/drydock/playbook/kube"
 )
 
 func newDiagnose(a *app) *cobra.Command {
-	var namespace string
+	var flags targetFlags
 	cmd := &cobra.Command{
 		Use:   "diagnose CARRIER DAEMONSET",
 		Short: "Find out why a DaemonSet is not running everywhere; changes nothing",
 		Long: `Look at a DaemonSet on a carrier once, say why it is not running on every node and what would be done about it.
 It changes nothing, and needs neither a server nor a database.
+
+The picture has one cell per node, in the order of the nodes:
+  .  covered          F  node_full        U  uncovered    D  disk      R  no_room
+  X  node_down        M  malfunctioning   r  rolling_out  -  excluded  ?  unknown
+
+With --kubeconfig or --context, and as the kubectl plugin (a link named kubectl-drydock to this program), it looks
+through kubectl's own configuration: CARRIER may then be left out, or be the name of a context.
+
 Exit 0 when it is healthy, 3 when that can not be told, else 1.`,
 		Example: `  drydock diagnose prod-dal10-carrier3 node-exporter
-  drydock diagnose prod-dal10-carrier3 my-agent -n tools -o json`,
-		Args: exactArgs(2),
+  drydock diagnose prod-dal10-carrier3 my-agent -n tools -o json
+  drydock diagnose --context staging node-exporter
+  kubectl drydock diagnose node-exporter -n monitoring`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := a.config()
+			s, err := flags.find(a, args)
 			if err != nil {
 				return err
 			}
-			registry, err := cfg.registry(kube.Options{Version: version, ReadOnly: true})
-			if err != nil {
-				return usagef("%v", err)
-			}
-			// As parse does: titles are not particular about case, and Kubernetes' names have none.
-			t := playbook.Target{Carrier: strings.ToLower(args[0]), Namespace: namespace, DaemonSet: strings.ToLower(args[1])}
-			if t.Namespace == "" {
-				t.Namespace = cfg.namespaceOf(t.DaemonSet)
-			}
-			names, err := registry.Names()
-			switch {
-			case err != nil:
-				return usagef("%v", err)
-			case len(names) == 0:
-				return usagef("no carriers are configured: list them under carriers, or name a carrier_dir")
-			case !slices.Contains(names, t.Carrier):
-				return usagef("carrier %s is not configured: there are %s", t.Carrier, strings.Join(names, ", "))
-			case t.Namespace == "":
-				return usagef("the namespace of DaemonSet %s is not in the configuration: name it with -n", t.DaemonSet)
-			case !isDNSName(t.DaemonSet), !isDNSLabel(t.Namespace):
-				return usagef("%s/%s is not the name of a DaemonSet", t.Namespace, t.DaemonSet)
-			}
-			c := &carriers{registry: registry, policy: cfg.policies(""), now: time.Now}
-			d, err := c.Diagnose(cmd.Context(), t)
-			if err != nil {
+			d := diagnose(cmd.Context(), s.carrier, s.target, s.policy, time.Now())
+			if err := a.printText(d, func(w io.Writer) error { return a.terminal().diagnosis(w, d) }); err != nil {
 				return err
 			}
-			if err := a.print(d, func(w io.Writer) { diagnosisTable(w, d) }); err != nil {
-				return err
-			}
-			if d.Finding == playbook.FindingHealthy {
-				return nil
-			}
-			if d.Finding == playbook.FindingUnknown {
-				return &exitError{code: exitRemote}
-			}
-			return answerNo()
+			return exitOf(d.Finding)
 		},
 	}
-	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "namespace of the DaemonSet (else the configuration's)")
+	flags.register(a, cmd)
+	cmd.Args = flags.args(a)
 	return cmd
 }
 
-// manyNodes is from when on the table leaves out nodes with nothing the matter.
-const manyNodes = 20
+// exitOf is nil for healthy, else the exit code that a finding stands for.
+func exitOf(f playbook.Finding) error {
+	switch f {
+	case playbook.FindingHealthy:
+		return nil
+	case playbook.FindingUnknown:
+		return &exitError{code: exitRemote}
+	case playbook.FindingDeleting, playbook.FindingAbsent, playbook.FindingControllerStuck, playbook.FindingRefused,
+		playbook.FindingRollingOut, playbook.FindingDisk, playbook.FindingNodeFull, playbook.FindingUncovered, playbook.FindingNoRoom,
+		playbook.FindingNodeDown, playbook.FindingMalfunctioning, playbook.FindingNotSelected:
+	}
+	return answerNo()
+}
 
-func diagnosisTable(w io.Writer, d api.Diagnosis) {
-	fmt.Fprintf(w, "carrier\t%s\ndaemonset\t%s/%s\n", d.Carrier, d.Namespace, d.DaemonSet)
+func (t terminal) diagnosis(w io.Writer, d api.Diagnosis) error {
+	t.headline(w, d)
+	if len(d.Nodes) > 0 {
+		fmt.Fprintln(w)
+		t.picture(w, d.Nodes)
+	}
+	if err := t.missingNodes(w, d.Nodes); err != nil {
+		return err
+	}
+	if len(d.Plan) > 0 {
+		fmt.Fprintf(w, "\n%s\n", t.paint(bold, "plan, once a second look confirms the finding"))
+		for i, a := range d.Plan {
+			fmt.Fprintln(w, t.clip(fmt.Sprintf("%3d. %s", i+1, one(a.String()))))
+		}
+	}
+	return nil
+}
+
+// headline is the target, the finding and the reason, and what could not be read.
+func (t terminal) headline(w io.Writer, d api.Diagnosis) {
+	fmt.Fprintf(w, "%s on %s\n", t.paint(bold, d.Namespace+"/"+d.DaemonSet), t.paint(bold, one(d.Carrier)))
 	confirmed := ""
-	if !d.Confirmed {
+	if !d.Confirmed && d.Finding != playbook.FindingUnknown {
 		confirmed = " (one look; not confirmed)"
 	}
-	fmt.Fprintf(w, "finding\t%s%s\nwhy\t%s\n", d.Finding, confirmed, d.Why)
-	for i, a := range d.Plan {
-		label := ""
-		if i == 0 {
-			label = "plan"
-		}
-		fmt.Fprintf(w, "%s\t%d. %s\n", label, i+1, a)
-	}
+	text := t.wrap(string(d.Finding)+confirmed+": "+one(d.Why), 2)
+	fmt.Fprintln(w, t.paint(styleOf(d.Finding), string(d.Finding))+strings.TrimPrefix(text, string(d.Finding)))
 	for _, r := range d.Readings {
 		if !r.Known {
-			fmt.Fprintf(w, "not read\t%s: %s\n", r.Name, r.Why)
+			fmt.Fprintln(w, t.wrap("not read: "+one(r.Name)+": "+one(r.Why), 2))
 		}
 	}
-	if len(d.Nodes) == 0 {
-		return
+}
+
+func styleOf(f playbook.Finding) style {
+	switch f {
+	case playbook.FindingHealthy:
+		return green
+	case playbook.FindingUnknown, playbook.FindingRollingOut, playbook.FindingDeleting:
+		return yellow
+	case playbook.FindingAbsent, playbook.FindingControllerStuck, playbook.FindingRefused, playbook.FindingDisk,
+		playbook.FindingNodeFull, playbook.FindingUncovered, playbook.FindingNoRoom, playbook.FindingNodeDown,
+		playbook.FindingMalfunctioning, playbook.FindingNotSelected:
 	}
-	fmt.Fprintln(w, "\nNODE\tVERDICT\tWHY")
-	hidden := 0
-	for _, n := range d.Nodes {
-		if n.Verdict == playbook.VerdictCovered && len(d.Nodes) > manyNodes {
-			hidden++
-			continue
+	return red
+}
+
+// mostNodes bounds the list of nodes with something the matter; -o json has them all.
+const mostNodes = 40
+
+// missingNodes lists the nodes that the DaemonSet should run on and does not. Where there are few nodes, all are listed.
+func (t terminal) missingNodes(w io.Writer, nodes []playbook.Verdict) error {
+	const few = 10
+	var rows []playbook.Verdict
+	for _, n := range nodes {
+		if len(nodes) <= few || n.Verdict != playbook.VerdictCovered && n.Verdict != playbook.VerdictExcluded {
+			rows = append(rows, n)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\n", n.Node, n.Verdict, n.Why)
 	}
-	if hidden > 0 {
-		fmt.Fprintf(w, "and %d more\t%s\t\n", hidden, playbook.VerdictCovered)
+	if len(rows) == 0 {
+		return nil
 	}
+	err := t.tabulate(w, func(w io.Writer) {
+		fmt.Fprintln(w, "\nNODE\tVERDICT\tWHY")
+		for _, n := range rows[:min(len(rows), mostNodes)] {
+			fmt.Fprintf(w, "%s\t%s\t%s\n", one(n.Node), n.Verdict, one(n.Why))
+		}
+	})
+	if over := len(rows) - mostNodes; over > 0 {
+		fmt.Fprintf(w, "and %d more (-o json lists all)\n", over)
+	}
+	return err
+}
+
+// sentence begins a text with a capital letter.
+func sentence(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
 }

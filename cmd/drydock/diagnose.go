@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -14,20 +15,41 @@ import (
 // lookRounds is how often one look reads what its diagnosis wants; the engine's ticks do the same.
 const lookRounds = 5
 
+// newcomer is a run that begins now: what a plan is made for where there is no run.
+func newcomer(t playbook.Target, p playbook.Policy, now time.Time) playbook.Run {
+	return playbook.Run{Target: t, Mode: p.Mode, State: playbook.Triage, StartedAt: now.UTC(), TableVersion: playbook.TableVersion}
+}
+
+// look reads a target and decides, then reads what the decision wants and decides again, a few rounds at most. promotions
+// reads what the carrier can not say; nil: nobody does.
+func look[D any](ctx context.Context, s *sight, o *playbook.Observation, decide func() (D, []playbook.Want),
+	promotions func(context.Context, *sight) playbook.Reading[playbook.Promotion],
+) D {
+	s.carrier.Observe(ctx, playbook.Look{Target: s.target, Policy: s.policy}, o)
+	d, wants := decide()
+	for range lookRounds {
+		if len(wants) == 0 {
+			break
+		}
+		s.carrier.Observe(ctx, playbook.Look{Target: s.target, Policy: s.policy, Wants: wants}, o)
+		for _, w := range wants {
+			if w.Kind == playbook.WantPromotion && promotions != nil && !o.Promotion.Asked() {
+				o.Promotion = promotions(ctx, s)
+			}
+		}
+		d, wants = decide()
+	}
+	return d
+}
+
 // diagnose looks at a target once, and changes nothing.
 func diagnose(ctx context.Context, carrier playbook.Carrier, t playbook.Target, p playbook.Policy, now time.Time) api.Diagnosis {
 	o := playbook.Observation{At: now.UTC(), Target: t}
-	carrier.Observe(ctx, playbook.Look{Target: t, Policy: p}, &o)
-	d := playbook.Diagnose(p, o, nil)
-	for range lookRounds {
-		if len(d.Wants) == 0 {
-			break
-		}
-		carrier.Observe(ctx, playbook.Look{Target: t, Policy: p, Wants: d.Wants}, &o)
-		d = playbook.Diagnose(p, o, nil)
-	}
-	run := playbook.Run{Target: t, Mode: p.Mode, State: playbook.Triage, StartedAt: o.At, TableVersion: playbook.TableVersion}
-	return api.NewDiagnosis(t, o.Compact(), d, playbook.Plan(p, run, o))
+	d := look(ctx, &sight{target: t, policy: p, carrier: carrier}, &o, func() (playbook.Diagnosis, []playbook.Want) {
+		d := playbook.Diagnose(p, o, nil)
+		return d, d.Wants
+	}, nil)
+	return api.NewDiagnosis(t, o.Compact(), d, playbook.Plan(p, newcomer(t, p, now), o))
 }
 
 // unread is a carrier that the registry could not open: nothing about it is known.
@@ -48,11 +70,29 @@ type carriers struct {
 	registry *kube.Registry
 	policy   func(playbook.Target) playbook.Policy
 	now      func() time.Time
+	log      *slog.Logger
+
+	mu   sync.Mutex
+	told string // what was wrong with carrier_dir when it was last said
 }
 
-// Names implements api.Carriers. A carrier_dir that can not be read now hides its carriers, not the listed ones.
+// Names implements api.Carriers. What can not be told of carrier_dir hides itself alone, and is logged when it changes.
 func (c *carriers) Names() []string {
-	names, _ := c.registry.Names()
+	names, err := c.registry.Names()
+	wrong := ""
+	if err != nil {
+		wrong = err.Error()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if wrong != c.told {
+		c.told = wrong
+		if wrong != "" {
+			c.log.Warn("carriers are left out", "error", err)
+		} else {
+			c.log.Info("no carrier is left out any more")
+		}
+	}
 	return names
 }
 

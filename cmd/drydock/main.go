@@ -14,6 +14,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -22,7 +24,7 @@ var version = "dev"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+	code := runAs(ctx, os.Args[0], os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
@@ -63,7 +65,12 @@ func answerNo() error { return &exitError{code: exitNo} }
 
 // run is the program. It returns the exit code.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	root := newRoot(&app{getenv: getenv, stdout: stdout, stderr: stderr})
+	return runAs(ctx, "drydock", args, getenv, stdout, stderr)
+}
+
+// runAs is run under the name by which the program was started: as kubectl-drydock it is a plugin of kubectl.
+func runAs(ctx context.Context, name string, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	root := newRoot(&app{getenv: getenv, stdout: stdout, stderr: stderr, plugin: strings.HasPrefix(filepath.Base(name), "kubectl-")})
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {

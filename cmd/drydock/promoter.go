@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/drydock/drydock/playbook"
@@ -66,4 +67,19 @@ func (c *Config) flagReader() (promotion.FlagReader, error) {
 		}
 		return on.FeatureFlag(ctx, namespace, name, flag)
 	}, nil
+}
+
+// promotions reads what the version source and the CI say about an absent DaemonSet, where their secrets are set: a plan needs
+// only a kubeconfig, and says so where it lacks more.
+func (a *app) promotions(ctx context.Context, s *sight) playbook.Reading[playbook.Promotion] {
+	cfg, err := a.config()
+	if err != nil {
+		return playbook.Unknown[playbook.Promotion](err.Error())
+	}
+	found := &secrets{getenv: a.getenv, path: cfg.path}
+	promoter, err := newPromoter(cfg, found)
+	if err = errors.Join(err, found.err()); err != nil {
+		return playbook.Unknown[playbook.Promotion]("the deployed version is not read here: " + err.Error())
+	}
+	return promoter.Promotion(ctx, s.target.Carrier, s.policy.DaemonSet.Promotion)
 }

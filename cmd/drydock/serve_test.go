@@ -20,12 +20,20 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/drydock/drydock/migrations"
 	"github.com/drydock/drydock/store/privatepg/pgtest"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+// TestMain also is drydock, and the kubectl plugin, when a transcript starts it under that name.
+func TestMain(m *testing.M) {
+	testscript.Main(withDatabases{m}, map[string]func(){"drydock": main, "kubectl-drydock": main})
+}
+
+type withDatabases struct{ m *testing.M }
+
+func (w withDatabases) Run() int { pgtest.Main(w.m); return 0 }
 
 // buffer is a bytes.Buffer that may be read while it is written.
 type buffer struct {

@@ -63,7 +63,7 @@ func wire(ctx context.Context, cfg *Config, s *resolved, db *database, log *slog
 		// One carrier's mistake must not keep the others from being repaired; its runs hand over with this reason.
 		log.Error("carriers are misconfigured", "error", err)
 	}
-	known := &carriers{registry: readers, policy: policy, now: time.Now}
+	known := &carriers{registry: readers, policy: policy, now: time.Now, log: log}
 
 	fileSwitch := killSwitchFile(cfg.path(cfg.DataDir))
 	st, err := openStore(ctx, cfg, s, db, fileSwitch, log)

@@ -80,7 +80,8 @@ func NewRegistry(entries []Entry, dir string, opts Options) (*Registry, error) {
 	return r, nil
 }
 
-// Names lists the carriers in order. The directory is read each time, so a new kubeconfig needs no restart.
+// Names lists the carriers in order. The directory is read each time, so a new kubeconfig needs no restart. The names are
+// those that can be told also when there is an error, which says what of the directory they leave out.
 func (r *Registry) Names() ([]string, error) {
 	seen := map[string]bool{}
 	for name := range r.entries {
@@ -98,28 +99,45 @@ func (r *Registry) Names() ([]string, error) {
 	return names, err
 }
 
-// files maps the names of the directory's carriers to their paths.
+// files maps the names of the directory's carriers to their paths. An entry that can not be told apart hides itself alone:
+// the error names it, and the map holds all the others.
 func (r *Registry) files() (map[string]string, error) {
 	if r.dir == "" {
 		return nil, nil
 	}
-	found, err := os.ReadDir(r.dir)
+	found, err := os.ReadDir(r.dir) // what was read before an error is still returned
+	var wrong []error
 	if err != nil {
-		return nil, fmt.Errorf("read carrier_dir: %w", err)
+		wrong = append(wrong, fmt.Errorf("read carrier_dir: %w", err))
 	}
-	files := map[string]string{}
+	byName := map[string][]string{}
 	for _, f := range found {
 		// A mounted secret shows its keys as links to files in a hidden directory.
-		if f.IsDir() || strings.HasPrefix(f.Name(), ".") {
+		if strings.HasPrefix(f.Name(), ".") {
 			continue
 		}
-		name := strings.ToLower(carrierName(f.Name()))
-		if earlier, twice := files[name]; twice {
-			return nil, fmt.Errorf("carrier_dir: %s and %s are both carrier %q: remove one", filepath.Base(earlier), f.Name(), name)
+		path := filepath.Join(r.dir, f.Name())
+		info, err := os.Stat(path) // of the file that a link leads to
+		switch {
+		case err != nil:
+			wrong = append(wrong, fmt.Errorf("carrier_dir: %w: mend or remove it", err))
+		case !info.IsDir():
+			name := strings.ToLower(carrierName(f.Name()))
+			byName[name] = append(byName[name], path)
 		}
-		files[name] = filepath.Join(r.dir, f.Name())
 	}
-	return files, nil
+	files := make(map[string]string, len(byName))
+	for name, paths := range byName {
+		if len(paths) > 1 {
+			slices.Sort(paths)
+			wrong = append(wrong, fmt.Errorf("carrier_dir: %s and %s are both carrier %q: remove one", filepath.Base(paths[0]),
+				filepath.Base(paths[1]), name))
+			continue
+		}
+		files[name] = paths[0]
+	}
+	slices.SortFunc(wrong, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return files, errors.Join(wrong...)
 }
 
 // carrierName is a file's name without the endings that kubeconfigs have. Other dots belong to the name.
@@ -137,13 +155,11 @@ func (r *Registry) entry(name string) (Entry, error) {
 		return e, nil
 	}
 	files, err := r.files()
-	if err != nil {
-		return Entry{}, err
-	}
 	if path, ok := files[name]; ok {
 		return Entry{Name: name, Kubeconfig: path}, nil
 	}
-	return Entry{}, &NotFoundError{Name: name}
+	// With an error it may be the very entry that can not be told.
+	return Entry{}, errors.Join(&NotFoundError{Name: name}, err)
 }
 
 // Carrier returns the carrier of that name. It reads the kubeconfig when it has not yet or when the file has changed, and

@@ -60,9 +60,40 @@ func TestRegistryNames(t *testing.T) {
 	if missing, ok := errors.AsType[*NotFoundError](err); !ok || missing.Name != "prod-mars-carrier1" {
 		t.Errorf("error = %v", err)
 	}
-	write(t, filepath.Join(dir, "prod-dal12-carrier2.yml"), "")
-	if _, err := r.Names(); err == nil {
-		t.Error("two files for one carrier were accepted")
+}
+
+// What can not be told hides itself alone, and is named.
+func TestRegistryHidesOnlyWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, name := range []string{"c1.yaml", "c2.yaml", "C2.yml", "c3.yaml"} {
+		write(t, filepath.Join(dir, name), fmt.Sprintf(kubeconfig, "https://127.0.0.1:1"))
+	}
+	if err := os.Symlink("nowhere", filepath.Join(dir, "c4.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	r, err := NewRegistry(nil, dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, err := r.Names()
+	if want := []string{"c1", "c3"}; !slices.Equal(names, want) {
+		t.Errorf("names = %v, want %v", names, want)
+	}
+	for _, want := range []string{`C2.yml and c2.yaml are both carrier "c2"`, "c4.yaml"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error = %v, want one with %q", err, want)
+		}
+	}
+	if _, err := r.Carrier("c3"); err != nil {
+		t.Errorf("a carrier beside the wrong ones: %v", err)
+	}
+	if _, err := r.Carrier("c2"); err == nil || !strings.Contains(err.Error(), "remove one") {
+		t.Errorf("a doubled carrier: %v", err)
+	}
+	names, err = r.Names()
+	if err == nil || len(names) != 2 {
+		t.Errorf("names = %v, %v", names, err)
 	}
 }
 
