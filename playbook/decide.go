@@ -22,6 +22,7 @@ func Decide(p Policy, r Run, o Observation) Decision {
 	e := s.nextEdge()
 	s.enter(e)
 	s.step(e.to)
+	s.noteCauses()
 	s.speak(e.to)
 	return s.decision(e, e.to)
 }
@@ -173,10 +174,7 @@ func (s *situation) settleSteps() {
 
 // noteFound remembers what was confirmed: the newest sentence of each finding and node.
 func (s *situation) noteFound() {
-	waits := s.d.Finding == FindingHealthy || s.d.Finding == FindingUnknown || s.d.Finding == FindingRollingOut
-	// While the run works on the DaemonSet, what is seen is its own doing: a reapply's DaemonSet is absent for a moment.
-	working := s.r.State == Draining || s.r.State == Reapplying || s.r.State == Redeploying
-	if waits || working || !s.d.Confirmed {
+	if !s.lasting() {
 		return
 	}
 	f := Found{Finding: s.d.Finding, Node: s.d.Node, Why: s.reason()}
@@ -186,7 +184,19 @@ func (s *situation) noteFound() {
 			return
 		}
 	}
+	// Full nodes that are left alone were full before; why they are is said beside them.
+	if f.Finding == FindingNodeFull && f.Node == "" && s.sawFull() {
+		return
+	}
 	s.m.Found = append(s.m.Found, f)
+}
+
+// lasting reports whether the present finding is confirmed, and a fault rather than something to wait for.
+func (s *situation) lasting() bool {
+	waits := s.d.Finding == FindingHealthy || s.d.Finding == FindingUnknown || s.d.Finding == FindingRollingOut
+	// While the run works on the DaemonSet, what is seen is its own doing: a reapply's DaemonSet is absent for a moment.
+	working := s.r.State == Draining || s.r.State == Reapplying || s.r.State == Redeploying
+	return !waits && !working && s.d.Confirmed
 }
 
 func (s *situation) stepTriage() {
@@ -281,7 +291,11 @@ func (s *situation) why(e edge) string {
 	case s.m.Ending != nil && (e.to == Unwinding || e.to.Ended()):
 		return s.m.Ending.Why
 	case s.m.Waiting == waitingForClaim:
-		return s.d.Why + "; waiting: run " + s.ledger.ClaimHolder + " is changing this carrier"
+		text := s.d.Why + "; waiting: run " + s.ledger.ClaimHolder + " is changing this carrier"
+		if shared := s.shared(); shared != "" {
+			text += "; " + shared
+		}
+		return text
 	case e.to == Draining && s.m.Drain != nil && s.m.Drain.Failed != "":
 		return "giving node " + s.m.Drain.Node + " back: " + s.m.Drain.Failed
 	}

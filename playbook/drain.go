@@ -109,7 +109,7 @@ func (s *situation) drainRefusal(node string) Refusal {
 	}
 	for _, r := range s.drainReservations(k) {
 		if !r.Held() && !s.fits(r) {
-			return refuse(RefusedByBudget, "%s would have to move, and the budget %s has %d left of %d", count(k, "pod"), r.Budget(),
+			return refuse(RefusedByBudget, "%s would have to move, and the budget of %s has %d left of %d", count(k, "pod"), r.words(),
 				max(0, r.Limit-s.used(r)), r.Limit)
 		}
 	}
@@ -363,7 +363,7 @@ func (s *situation) stepEvict(n Node, pods NodePods, owed Obligation) {
 				continue
 			}
 			if !r.Held() && !s.fits(r) {
-				giveUp("the freed places were taken by other pods, and the budget " + r.Budget() + " is used up")
+				giveUp("the freed places were taken by other pods, and the budget of " + r.words() + " is used up")
 				return
 			}
 			reservations = append(reservations, r)

@@ -374,21 +374,34 @@ func (s *situation) stillChanged() []string {
 	for _, owed := range s.r.Owed() {
 		switch a := owed.Action.(type) {
 		case Uncordon:
-			out = append(out, fmt.Sprintf("node %s is cordoned by this run: kubectl uncordon %s && kubectl annotate node %s drydock.dev/cordon-owner-",
-				a.Node, a.Node, a.Node))
+			out = append(out, fmt.Sprintf("node %s is cordoned by this run", a.Node),
+				fmt.Sprintf("  undo: kubectl uncordon %s && kubectl annotate node %s drydock.dev/cordon-owner-", a.Node, a.Node))
 		case Create:
-			out = append(out, fmt.Sprintf("DaemonSet %s/%s was deleted for its reapply; its manifest is kept with this run (backup %s) and Drydock keeps trying to create it",
-				a.Namespace, a.Name, clip(a.BackupSHA256, 12)))
+			out = append(out, fmt.Sprintf("DaemonSet %s/%s was deleted for its reapply; its pods run on, and Drydock keeps trying to create it again (backup %s)",
+				a.Namespace, a.Name, clip(a.BackupSHA256, 12)),
+				fmt.Sprintf("  look: kubectl -n %s get daemonset %s", a.Namespace, a.Name),
+				fmt.Sprintf("  undo: kubectl -n %s create -f <its manifest>, or promote its component again; Drydock never overwrites it", a.Namespace))
 		default:
 			out = append(out, strings.ToLower(string(a.Kind()))+" "+a.Target().String())
 		}
 	}
 	for _, i := range s.r.OpenIntents() {
 		if IsChange(i.Action) && !i.SentAt.IsZero() {
-			out = append(out, fmt.Sprintf("whether the %s of %s happened is not known", kindWords(i.Action.Kind()), i.Action.Target()))
+			out = append(out, fmt.Sprintf("whether the %s of %s happened is not known%s", kindWords(i.Action.Kind()), i.Action.Target(), lookAt(i.Action.Target())))
 		}
 	}
 	return out
+}
+
+// lookAt is the command that shows an object, for a person who has to find out.
+func lookAt(ref Ref) string {
+	switch ref.Kind {
+	case "Node":
+		return ": kubectl get node " + ref.Name
+	case "Pod", "DaemonSet":
+		return ": kubectl -n " + ref.Namespace + " get " + strings.ToLower(ref.Kind) + " " + ref.Name
+	}
+	return ""
 }
 
 func kindWords(k Kind) string { return strings.ReplaceAll(string(k), "_", " ") }
@@ -427,7 +440,8 @@ func (s *situation) changes() []string {
 		case Nudge:
 			out = append(out, fmt.Sprintf("nudged DaemonSet %s/%s", a.Namespace, a.Name))
 		case Promote:
-			out = append(out, fmt.Sprintf("promoted build %d (version %s) of %s to %s again", a.Build, a.Version, a.Component, a.Carrier))
+			out = append(out, fmt.Sprintf("promoted build %d (version %s) of %s to %s again: its other parts were redeployed too, so alerts about them may come from this",
+				a.Build, a.Version, a.Component, a.Carrier))
 		case RestartControllerManager:
 			out = append(out, "restarted the controller-manager "+a.Holder)
 		case Annotate, Acknowledge, Escalate, Resolve:

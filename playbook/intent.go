@@ -159,6 +159,31 @@ const (
 // Budget is the reservation's name in LedgerFacts.Left: "scope key".
 func (r Reservation) Budget() string { return string(r.Scope) + " " + r.Key }
 
+// words names the budget for people.
+func (r Reservation) words() string {
+	switch r.Scope {
+	case ScopeClaim:
+		return "one run that changes carrier " + r.Key + " at a time"
+	case ScopeCordonedNodes:
+		return "nodes of carrier " + r.Key + " that are cordoned at one time"
+	case ScopeEvictionsRun:
+		return "evictions of this run"
+	case ScopeEvictionsHour:
+		return "evictions on carrier " + r.Key + " within an hour"
+	case ScopeEvictionsHourAll:
+		return "evictions on all carriers within an hour"
+	case ScopeReapply:
+		return "reapplies of " + r.Key + " within " + short(r.Window)
+	case ScopePromotion:
+		return "promotions of " + r.Key + " within " + short(r.Window)
+	case ScopeNudge:
+		return "nudges of this run"
+	case ScopeControllerRestart:
+		return "controller-manager restarts on carrier " + r.Key + " within " + short(r.Window)
+	}
+	return r.Budget()
+}
+
 // Held reports whether the reservation is given back (when the cordon is undone, when the claim is released) instead of
 // being spent.
 func (r Reservation) Held() bool { return r.Scope == ScopeClaim || r.Scope == ScopeCordonedNodes }

@@ -44,17 +44,63 @@ func (s *situation) name() string {
 func (s *situation) noteProgress(st State) string {
 	var n noteText
 	n.line("Drydock is on it: %s on %s. %s", s.name(), s.r.Target.Carrier, s.doing(st))
+	if st == AwaitingApproval {
+		s.approvalWanted(&n)
+	}
 	s.found(&n)
 	s.nodes(&n)
 	if changed := s.changes(); len(changed) > 0 {
 		n.list("Done so far:", changed)
 	}
-	if st == AwaitingApproval {
-		n.item("Plan:", "%s", orElse(describePlan(s.plan()), "none yet"))
+	if still := s.stillChanged(); len(still) > 0 {
+		n.list("Changed now:", still)
 	}
-	n.item("To stop it:", "acknowledge or resolve this incident, or add the note \"drydock hands off\"")
+	n.item("To stop it:", "%s this incident, or add the note \"drydock hands off\"; Drydock then takes back what is still changed", s.stopsBy())
+	s.alsoSee(&n)
 	return s.close(&n)
 }
+
+// stopsBy is what a person does on the incident to stop the run.
+func (s *situation) stopsBy() string {
+	if s.p.StopOnAck {
+		return "acknowledge, reassign or resolve"
+	}
+	return "reassign or resolve"
+}
+
+// approvalWanted lists the plan, action by action, and how to approve it.
+func (s *situation) approvalWanted(n *noteText) {
+	plan := s.plan()
+	if len(plan) == 0 {
+		return
+	}
+	if why := s.onPurpose(); why != "" {
+		n.item("Careful:", "%s; approve only if that is wrong, else resolve this incident", why)
+	}
+	var lines []string
+	for i, a := range plan {
+		if i == planShown {
+			lines = append(lines, fmt.Sprintf("and %d more, in the run", len(plan)-planShown))
+			break
+		}
+		lines = append(lines, fmt.Sprintf("%d. %s", i+1, describePlan(plan[i:i+1])))
+		if _, promotes := a.(Promote); promotes {
+			lines = append(lines, "   "+promotionWarning)
+		}
+	}
+	n.list("Plan:", lines)
+	hash := HashPlan(plan)
+	n.item("To approve:", "drydock runs approve %s --plan-hash %s", s.r.ID, hash)
+	if len(s.p.Approvers) > 0 {
+		n.item("", "or, for a listed approver, a note on this incident with the line \"drydock approve %s\"", hash)
+	}
+}
+
+// planShown is how many actions of a plan a note lists.
+const planShown = 12
+
+// promotionWarning is the runbook's own: "may cause additional alerts to trigger".
+const promotionWarning = "A promotion redeploys every part of the component, so alerts about its other parts may fire: look at those as well."
 
 // doing says what happens now, and what comes next.
 func (s *situation) doing(st State) string {
@@ -63,26 +109,28 @@ func (s *situation) doing(st State) string {
 		return fmt.Sprintf("Disks come first: waiting up to %s for them (runbook armada-carrier-node-filesystem-space), then looking again.",
 			short(s.p.Timing.DiskWait))
 	case Redeploying:
-		return "Promoting its deployed build again. A promotion redeploys all parts of the component, so other alerts may fire."
+		promo, _ := s.o.Promotion.Get()
+		return fmt.Sprintf("It is absent, so build %d of %s (version %s) is being promoted to this carrier again. %s",
+			promo.Build, orElse(promo.Component, "its component"), orElse(promo.Version, "not known"), promotionWarning)
 	case RestartingController:
-		return "Nudging the DaemonSet so that its controller looks at it now."
+		return "Its controller does not follow: nudging the DaemonSet, so that it is looked at now; a restart of the controller-manager only with proof."
 	case Draining:
 		if s.m.Drain != nil {
-			return fmt.Sprintf("Making room on the full node %s: cordon, move as few pods as needed, uncordon.", s.m.Drain.Node)
+			return fmt.Sprintf("Making room on the full node %s: cordon it, move as few pods as needed, uncordon it.", s.m.Drain.Node)
 		}
 	case Reapplying:
-		return "Deleting the DaemonSet without its pods and creating it again from its own backup; no pod restarts."
+		return "Deleting the DaemonSet without its pods and creating it again from its own backup, within a minute; no pod restarts."
 	case AwaitingApproval:
 		within := short(s.p.Timing.Approval)
 		if why := s.onPurpose(); why != "" && len(s.plan()) == 0 {
 			return fmt.Sprintf("There is nothing to do: %s. Resolve this incident if that is right; within %s it is handed over.", why, within)
 		}
-		return fmt.Sprintf("A person must approve the plan within %s: add the note \"drydock approve %s\".", within, HashPlan(s.plan()))
+		return fmt.Sprintf("A person has to approve the plan within %s, else this is handed over. Nothing was changed.", within)
 	case Verifying:
-		return fmt.Sprintf("Repaired; watching for %s before resolving.", short(s.p.Timing.Soak))
+		return fmt.Sprintf("Every expected node has its daemon pod again; watching for %s, then resolving.", short(s.p.Timing.Soak))
 	case Triage:
 		if s.m.Waiting != "" {
-			return "Waiting for run " + s.ledger.ClaimHolder + ", which is changing this carrier."
+			return "Waiting for " + s.holder() + ", which is changing this carrier: one run at a time, and its repair may be this one's."
 		}
 	case Queued, Unwinding, StateResolved, StateEscalated, StateStoodDown:
 	}
@@ -99,14 +147,18 @@ func (s *situation) noteResolved(in RunIncident, facts Incident) string {
 	case facts.Owner != "":
 		verb = "Drydock leaves resolving to " + facts.Owner
 	}
-	if len(s.changes()) == 0 {
-		n.line("%s: %s on %s is healthy, and nothing had to be changed.", verb, s.name(), s.r.Target.Carrier)
-	} else {
+	switch {
+	case len(s.changes()) > 0:
 		n.line("%s: %s on %s is repaired.", verb, s.name(), s.r.Target.Carrier)
+	case len(s.m.Found) > 0:
+		n.line("%s: %s on %s is healthy again, and this run changed nothing for it.", verb, s.name(), s.r.Target.Carrier)
+	default:
+		n.line("%s: %s on %s is healthy, and nothing had to be changed.", verb, s.name(), s.r.Target.Carrier)
 	}
-	s.body(&n)
 	n.item("Proof:", "%s, watched for %s", s.d.Why, short(s.m.Sightings[claimHealthy].Last.Sub(s.m.Sightings[claimHealthy].First)))
+	s.body(&n)
 	s.related(&n, in)
+	s.alsoSee(&n)
 	return s.close(&n)
 }
 
@@ -121,23 +173,29 @@ func (s *situation) noteEnding(in RunIncident, escalated bool) string {
 		}
 		n.line("Drydock hands this over to %s: %s on %s is not repaired.", to, s.name(), s.r.Target.Carrier)
 	case s.r.Mode == ModeObserve:
-		n.line("Drydock observed %s on %s and changed nothing.", s.name(), s.r.Target.Carrier)
+		n.line("Drydock observed %s on %s and changed nothing (mode observe: it never does here).", s.name(), s.r.Target.Carrier)
 	default:
-		n.line("Drydock stood down: %s on %s.", s.name(), s.r.Target.Carrier)
+		n.line("Drydock stood down: it makes no more changes for %s on %s.", s.name(), s.r.Target.Carrier)
+	}
+	if owed := len(s.r.Owed()); owed > 0 {
+		n.line("ATTENTION: %s not put back yet; Drydock keeps trying. See \"Left behind\".", is(owed, "change"))
 	}
 	n.item("Why:", "%s", s.m.Ending.Why)
-	s.body(&n)
+	if escalated {
+		n.item("Next step:", "%s", nextStep(s.m.Ending.Finding))
+	}
 	if s.r.Mode == ModeObserve && IsRepairable(s.d.Finding) {
 		n.item("Would do:", "%s", orElse(describePlan(s.remaining()), "nothing"))
 	}
+	s.body(&n)
 	if s.now.Before(s.ledger.BreakerUntil) {
 		n.list("Past tries:", s.ledger.Tries)
 	}
+	s.related(&n, in)
+	s.alsoSee(&n)
 	if escalated {
-		n.item("Next step:", "%s", nextStep(s.m.Ending.Finding))
 		s.evidence(&n)
 	}
-	s.related(&n, in)
 	return s.close(&n)
 }
 
@@ -156,6 +214,9 @@ func describePlan(plan []Action) string {
 		name := ref.Name
 		if ref.Kind == "Pod" || ref.Kind == "DaemonSet" {
 			name = ref.Namespace + "/" + ref.Name
+		}
+		if p, promotes := a.(Promote); promotes {
+			name = fmt.Sprintf("build %d (version %s) of %s", p.Build, p.Version, p.Component)
 		}
 		parts = append(parts, kindWords(a.Kind())+" "+name)
 	}
@@ -202,13 +263,13 @@ func (s *situation) found(n *noteText) {
 
 // nodes lists the missing nodes, one verdict each.
 func (s *situation) nodes(n *noteText) {
-	shown, more := 0, 0
+	shown, more := 0, map[NodeVerdict]int{}
 	for _, v := range s.d.Verdicts {
 		if v.Verdict == VerdictCovered || v.Verdict == VerdictExcluded {
 			continue
 		}
 		if shown == nodesShown {
-			more++
+			more[v.Verdict]++
 			continue
 		}
 		label := ""
@@ -218,12 +279,40 @@ func (s *situation) nodes(n *noteText) {
 		shown++
 		n.item(label, "%s  %s  %s", v.Node, v.Verdict, clip(v.Why, 160))
 	}
-	if more > 0 {
-		n.item("", "and %d more", more)
+	var rest []string
+	for _, v := range sortedKeys(more) {
+		rest = append(rest, fmt.Sprintf("%d %s", more[v], v))
 	}
+	if len(rest) > 0 {
+		n.item("", "and more: %s", strings.Join(rest, ", "))
+	}
+	n.list("Left alone:", s.leftAlone())
+}
+
+// leftAlone lists the nodes that the run does not touch again, those with the same reason on one line.
+func (s *situation) leftAlone() []string {
+	nodes := map[string][]string{}
+	var reasons []string
 	for _, name := range sortedKeys(s.m.Skipped) {
-		n.item("Left alone:", "%s: %s", name, clip(s.m.Skipped[name], 200))
+		why := s.m.Skipped[name]
+		if nodes[why] == nil {
+			reasons = append(reasons, why)
+		}
+		nodes[why] = append(nodes[why], name)
 	}
+	var lines []string
+	for i, why := range reasons {
+		if i == nodesShown {
+			lines = append(lines, "and more, in the run")
+			break
+		}
+		names := nodes[why]
+		if more := len(names) - relatedShown; more > 0 {
+			names = append(names[:relatedShown:relatedShown], fmt.Sprintf("%d more", more))
+		}
+		lines = append(lines, strings.Join(names, ", ")+": "+clip(why, 200))
+	}
+	return lines
 }
 
 // related names the run's other incidents.
@@ -237,7 +326,22 @@ func (s *situation) related(n *noteText, in RunIncident) {
 	if more := len(others) - relatedShown; more > 0 {
 		others = append(others[:relatedShown], fmt.Sprintf("and %d more of the same run", more))
 	}
-	n.list("See also:", others)
+	n.list("Same run:", others)
+}
+
+// alsoSee says what the runs of this carrier share, and names the incidents of the others.
+func (s *situation) alsoSee(n *noteText) {
+	if shared := s.shared(); shared != "" {
+		n.item("Shared:", "%s", shared)
+	}
+	var lines []string
+	for _, r := range s.ledger.SameCarrier {
+		lines = append(lines, r.line(s.p.PublicURL))
+	}
+	if more := len(lines) - relatedShown; more > 0 {
+		lines = append(lines[:relatedShown], count(more, "more run")+" of this carrier")
+	}
+	n.list("See also:", lines)
 }
 
 // evidence adds what was collected, as far as it fits; all of it is in the run's history.
@@ -248,6 +352,9 @@ func (s *situation) evidence(n *noteText) {
 		return
 	}
 	for _, e := range pieces {
+		if strings.TrimSpace(e.Text) == "" {
+			continue
+		}
 		room := noteLimit - n.Len() - 400
 		if room < 120 {
 			n.item("Evidence:", "more in the run's history")
@@ -295,10 +402,16 @@ func nextStep(f Finding) string {
 }
 
 func (s *situation) close(n *noteText) string {
-	if s.p.PublicURL != "" {
-		n.item("Run:", "%s/runs/%s", strings.TrimRight(s.p.PublicURL, "/"), s.r.ID)
-	} else {
-		n.item("Run:", "%s", s.r.ID)
+	var link noteText
+	link.item("Run:", "%s", runLink(s.p.PublicURL, s.r.ID))
+	// Whatever is too long, the link to all of it stays.
+	return strings.TrimRight(clip(n.String(), noteLimit-link.Len()), "\n") + "\n" + strings.TrimRight(link.String(), "\n")
+}
+
+// runLink is where a run can be looked at; its id where no public_url is configured.
+func runLink(publicURL, run string) string {
+	if publicURL == "" {
+		return run
 	}
-	return strings.TrimRight(clip(n.String(), noteLimit), "\n")
+	return strings.TrimRight(publicURL, "/") + "/runs/" + run
 }

@@ -316,8 +316,14 @@ type LedgerFacts struct {
 	// BreakerUntil is set while the target's breaker is open; Tries describes the runs that opened it.
 	BreakerUntil time.Time `json:"breaker_until,omitzero"`
 	Tries        []string  `json:"tries,omitempty"`
-	// RepairedToday is how many runs of this target changed something and ended as resolved within the last 24 hours.
-	RepairedToday int `json:"repaired_today,omitempty"`
+	// SameCarrier lists other runs of the carrier, the newest first: those that went on since CarrierRunsWithin before this one
+	// began, at most CarrierRuns.
+	SameCarrier []CarrierRun `json:"same_carrier,omitempty"`
+	// RepairedToday is how many runs of this target changed something and ended as resolved within the last 24 hours;
+	// RepairedBy is the newest of them, RepairedAt its end.
+	RepairedToday int       `json:"repaired_today,omitempty"`
+	RepairedBy    string    `json:"repaired_by,omitempty"`
+	RepairedAt    time.Time `json:"repaired_at,omitzero"`
 	// Cancelled is who asked for the run to stop.
 	Cancelled string `json:"cancelled,omitempty"`
 	// ApprovedHash is the plan hash that a person approved, by whom.

@@ -14,6 +14,7 @@ const (
 	RefusedByMode      = "mode_observe"
 	RefusedByBreaker   = "breaker"
 	RefusedByFlapping  = "flapping"
+	RefusedByCoolDown  = "cool_down"
 	RefusedBySystem    = "systemic"
 	RefusedByDeadline  = "deadline"
 	RefusedBySelector  = "empty_selector"
@@ -33,7 +34,7 @@ const (
 
 // Refusals lists every name, for metrics and docs.
 func Refusals() []string {
-	return []string{RefusedByMode, RefusedByBreaker, RefusedByFlapping, RefusedBySystem, RefusedByDeadline, RefusedBySelector,
+	return []string{RefusedByMode, RefusedByBreaker, RefusedByFlapping, RefusedByCoolDown, RefusedBySystem, RefusedByDeadline, RefusedBySelector,
 		RefusedByShare, RefusedByNamespace, RefusedByCordon, RefusedByNeed, RefusedByPods, RefusedByBudget, RefusedByConfig,
 		RefusedByOwner, RefusedByFinalizer, RefusedByRepeat, RefusedByProof, RefusedByKill}
 }

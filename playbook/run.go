@@ -123,6 +123,10 @@ type Memory struct {
 	Adopted string `json:"adopted,omitempty"`
 	// Found lists the findings that were confirmed, in order, for the notes: one entry for each finding and node.
 	Found []Found `json:"found,omitempty"`
+	// Causes lie behind what was confirmed, by their rank. The other runs of the carrier read them (CarrierRun).
+	Causes []Cause `json:"causes,omitempty"`
+	// UnreadSince is since when the carrier could not be read; zero when it could.
+	UnreadSince time.Time `json:"unread_since,omitzero"`
 	// Approved lists the actions of the plan that a person approved (see planLine): nothing else is done in mode approve.
 	Approved []string `json:"approved,omitempty"`
 }

@@ -217,7 +217,7 @@ func table() map[State]row {
 					stay(RestartingController)),
 				FindingDisk: {standDown(gObserving, nil), stay(WaitingForDisk)},
 				FindingNodeFull: append(change(gSurgery, surgery,
-					handOver(gSkipped, nil)), stay(Draining)),
+					handOver(gSkipped, (*situation).leftFull)), stay(Draining)),
 				FindingUncovered: append(change(gSurgery, surgery,
 					refuses(gNoReapply, func(s *situation) Refusal {
 						no := s.reapplyRefusal()

@@ -39,6 +39,14 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
+// is writes "1 change is" or "3 changes are".
+func is(n int, noun string) string {
+	if n == 1 {
+		return count(n, noun) + " is"
+	}
+	return count(n, noun) + " are"
+}
+
 // clip shortens s to at most n bytes at a rune's border.
 func clip(s string, n int) string {
 	if len(s) <= n {
@@ -57,8 +65,8 @@ func lastExit(p *Pod) string {
 	return ", last exit " + p.LastExit
 }
 
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
+func sortedKeys[K ~string, V any](m map[K]V) []K {
+	keys := make([]K, 0, len(m))
 	for k := range m {
 		keys = append(keys, k)
 	}

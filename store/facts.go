@@ -41,10 +41,25 @@ func (s *Store) Facts(ctx context.Context, _ playbook.Hold, r playbook.Run) (pla
 			f.SameDaemonSet, err = pgx.CollectRows(rows, pgx.RowTo[string])
 			return err
 		})
-	batch.Queue(`SELECT count(*) FROM runs r WHERE target = $1 AND id <> $2 AND outcome = 'resolved'
-		AND finished_at > clock_timestamp() - $3::interval
-		AND EXISTS (SELECT FROM intents i WHERE i.run = r.id AND i.change AND i.result = 'happened')`,
-		r.Target.String(), r.ID, repairedWindow).QueryRow(func(row pgx.Row) error { return row.Scan(&f.RepairedToday) })
+	batch.Queue(`SELECT id, finished_at FROM runs r WHERE target = $1 AND id <> $2 AND outcome = 'resolved'
+		AND state IN ('resolved', 'escalated', 'stood_down') AND finished_at > clock_timestamp() - $3::interval
+		AND EXISTS (SELECT FROM intents i WHERE i.run = r.id AND i.change AND i.result = 'happened')
+		ORDER BY finished_at DESC`,
+		r.Target.String(), r.ID, repairedWindow).Query(func(rows pgx.Rows) error { return scanRepaired(rows, &f) })
+	// A run ends within playbook.MaxRun, so that its start bounds the part of runs_by_carrier that is looked at.
+	batch.Queue(`SELECT r.id, r.carrier, r.namespace, r.daemonset, r.state, r.finding, r.why, r.memory->'causes', r.outcome, r.started_at,
+			r.finished_at,
+			EXISTS (SELECT FROM reservations c WHERE c.scope = 'claim' AND c.key = r.carrier AND c.released_at IS NULL AND c.run = r.id),
+			(SELECT json_agg(json_build_object('id', i.incident, 'number', i.number, 'url', i.url) ORDER BY i.joined_at, i.incident)
+				FROM (SELECT * FROM run_incidents WHERE run = r.id ORDER BY joined_at, incident LIMIT $5) i),
+			(SELECT count(*) FROM run_incidents WHERE run = r.id)
+		FROM runs r WHERE r.carrier = $1 AND r.id <> $2 AND r.started_at > $3::timestamptz - $4::interval - $6::interval
+			AND (r.finished_at IS NULL OR r.finished_at > $3::timestamptz - $4::interval)
+		ORDER BY r.started_at DESC, r.id DESC LIMIT $7`, r.Target.Carrier, r.ID, r.StartedAt, playbook.CarrierRunsWithin,
+		playbook.CarrierRunIncidents, playbook.MaxRun, playbook.CarrierRuns).Query(func(rows pgx.Rows) (err error) {
+		f.SameCarrier, err = pgx.CollectRows(rows, scanCarrierRun)
+		return err
+	})
 	batch.Queue(`SELECT cancelled_by, approved_hash, approved_by FROM runs WHERE id = $1`, r.ID).
 		QueryRow(func(row pgx.Row) error { return row.Scan(&f.Cancelled, &f.ApprovedHash, &f.ApprovedBy) })
 	batch.Queue(`SELECT daemonset FROM last_seen WHERE target = $1`, r.Target.String()).
@@ -60,6 +75,43 @@ func (s *Store) Facts(ctx context.Context, _ playbook.Hold, r playbook.Run) (pla
 	}
 	f.BreakerUntil, f.Tries, err = s.Breaker(ctx, r.Target)
 	return f, err
+}
+
+// scanRepaired reads the runs of a target that repaired it, the newest first.
+func scanRepaired(rows pgx.Rows, f *playbook.LedgerFacts) error {
+	var id string
+	var at time.Time
+	_, err := pgx.ForEachRow(rows, []any{&id, &at}, func() error {
+		if f.RepairedToday++; f.RepairedToday == 1 {
+			f.RepairedBy, f.RepairedAt = id, at.UTC()
+		}
+		return nil
+	})
+	return err
+}
+
+func scanCarrierRun(row pgx.CollectableRow) (playbook.CarrierRun, error) {
+	var r playbook.CarrierRun
+	var causes, incidents []byte
+	var finished *time.Time
+	var all int
+	if err := row.Scan(&r.Run, &r.Target.Carrier, &r.Target.Namespace, &r.Target.DaemonSet, &r.State, &r.Finding, &r.Why, &causes,
+		&r.Outcome, &r.StartedAt, &finished, &r.Claim, &incidents, &all); err != nil {
+		return r, err
+	}
+	r.StartedAt, r.EndedAt = r.StartedAt.UTC(), timeOf(finished)
+	if causes != nil {
+		if err := json.Unmarshal(causes, &r.Causes); err != nil {
+			return r, fmt.Errorf("decode the causes of run %s: %w", r.Run, err)
+		}
+	}
+	if incidents != nil {
+		if err := json.Unmarshal(incidents, &r.Incidents); err != nil {
+			return r, fmt.Errorf("decode the incidents of run %s: %w", r.Run, err)
+		}
+	}
+	r.More = all - len(r.Incidents)
+	return r, nil
 }
 
 // optional scans a row that need not exist.

@@ -261,7 +261,6 @@ func (l *Ledger) Facts(_ context.Context, h playbook.Hold, run playbook.Run) (pl
 		}
 	}
 	f.BreakerUntil, f.Tries = l.openBreaker(t, cmp.Or(l.IneffectiveRuns, playbook.DefaultLimits().IneffectiveRuns))
-	f.RepairedToday = l.repairedToday(t)
 	var seenAt time.Time
 	for _, id := range l.order {
 		o := l.runs[id]
@@ -272,8 +271,17 @@ func (l *Ledger) Facts(_ context.Context, h playbook.Hold, run playbook.Run) (pl
 		if same && l.clock.Now().Sub(o.run.StartedAt) <= 15*time.Minute && !slices.Contains(f.SameDaemonSet, o.run.Target.Carrier) {
 			f.SameDaemonSet = append(f.SameDaemonSet, o.run.Target.Carrier)
 		}
+		if o.run.Target.Carrier == t.Carrier && id != run.ID && !o.endedBefore(run.StartedAt.Add(-playbook.CarrierRunsWithin)) {
+			f.SameCarrier = append(f.SameCarrier, l.carrierRun(o.run))
+		}
 		if o.run.Target != t {
 			continue
+		}
+		if id != run.ID && o.repaired() && l.clock.Now().Sub(o.run.FinishedAt) < 24*time.Hour {
+			f.RepairedToday++
+			if !o.run.FinishedAt.Before(f.RepairedAt) {
+				f.RepairedBy, f.RepairedAt = id, o.run.FinishedAt
+			}
 		}
 		for _, tick := range o.ticks {
 			if d, ok := tick.Observation.DaemonSet.Get(); ok && d.Exists && !tick.At.Before(seenAt) {
@@ -282,6 +290,10 @@ func (l *Ledger) Facts(_ context.Context, h playbook.Hold, run playbook.Run) (pl
 		}
 	}
 	slices.Sort(f.SameDaemonSet)
+	slices.SortFunc(f.SameCarrier, func(a, b playbook.CarrierRun) int {
+		return cmp.Or(b.StartedAt.Compare(a.StartedAt), cmp.Compare(b.Run, a.Run))
+	})
+	f.SameCarrier = f.SameCarrier[:min(len(f.SameCarrier), playbook.CarrierRuns)]
 	return f, nil
 }
 
@@ -316,17 +328,30 @@ func (l *Ledger) openBreaker(t playbook.Target, limit int) (until time.Time, tri
 	return until, tries
 }
 
-// repairedToday counts the target's runs that changed something and ended as resolved within a day.
-func (l *Ledger) repairedToday(t playbook.Target) int {
-	n := 0
-	for _, id := range l.order {
-		o := l.runs[id].run
-		if o.Target == t && o.Outcome == playbook.OutcomeResolved && l.clock.Now().Sub(o.FinishedAt) < 24*time.Hour &&
-			slices.ContainsFunc(o.Intents, func(i playbook.Intent) bool { return i.IsChange() && i.Result == playbook.Happened }) {
-			n++
-		}
+func (r *ledgerRun) endedBefore(t time.Time) bool {
+	return r.run.State.Ended() && !r.run.FinishedAt.After(t)
+}
+
+// repaired: it changed something and resolved.
+func (r *ledgerRun) repaired() bool {
+	return r.run.Outcome == playbook.OutcomeResolved && slices.ContainsFunc(r.run.Intents, func(i playbook.Intent) bool {
+		return i.IsChange() && i.Result == playbook.Happened
+	})
+}
+
+// carrierRun is a run as the other runs of its carrier are told about it.
+func (l *Ledger) carrierRun(r playbook.Run) playbook.CarrierRun {
+	c := playbook.CarrierRun{Run: r.ID, Target: r.Target, State: r.State, Finding: r.Finding, Why: r.Why, Causes: r.Memory.Causes,
+		Outcome: r.Outcome, StartedAt: r.StartedAt, EndedAt: r.FinishedAt, Claim: l.claims[r.Target.Carrier] == r.ID}
+	incidents := slices.Clone(r.Incidents)
+	slices.SortStableFunc(incidents, func(a, b playbook.RunIncident) int {
+		return cmp.Or(a.JoinedAt.Compare(b.JoinedAt), cmp.Compare(a.ID, b.ID))
+	})
+	for _, in := range incidents[:min(len(incidents), playbook.CarrierRunIncidents)] {
+		c.Incidents = append(c.Incidents, playbook.IncidentRef{ID: in.ID, Number: in.Number, URL: in.URL})
 	}
-	return n
+	c.More = len(incidents) - len(c.Incidents)
+	return c
 }
 
 func (l *Ledger) killed(carrier string) string {

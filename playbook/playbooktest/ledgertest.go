@@ -55,6 +55,8 @@ func LedgerTest(t *testing.T, newLedger func(t *testing.T) LedgerUnderTest) {
 		{"backups", (*ledgerFixture).backups},
 		{"an ended run", (*ledgerFixture).ended},
 		{"facts about other runs of the target and the DaemonSet", (*ledgerFixture).facts},
+		{"facts about other runs of the carrier", (*ledgerFixture).sameCarrier},
+		{"facts about repairs of the target", (*ledgerFixture).repaired},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -144,6 +144,7 @@ func (a *watched) news(r run, names map[string]string) []newsLine {
 		text := t.Finding + ": " + t.Why
 		_, waiting, waits := strings.Cut(t.Why, "; waiting: ")
 		if waits {
+			waiting, _, _ = strings.Cut(waiting, "; ") // what the runs of this carrier share is in their notes
 			text = "waiting: " + waiting
 		}
 		seen := fmt.Sprint(t.To, t.Finding, waits)
