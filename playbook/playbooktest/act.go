@@ -195,6 +195,7 @@ func (c *Carrier) Touch(_ context.Context, ref playbook.Ref, run string, generat
 	if c.Unreachable != "" {
 		return false, fmt.Errorf("touch %s: %s", ref, c.Unreachable)
 	}
+	c.Touches++
 	value := run + "/" + strconv.FormatInt(generation, 10)
 	switch ref.Kind {
 	case "Node":

@@ -45,8 +45,9 @@ type Carrier struct {
 	OrphanRace time.Duration
 	// NoCreate makes the API server refuse Drydock's create, as a broken admission webhook does.
 	NoCreate string
-	// Effects is what Drydock's calls changed, in order.
+	// Effects is what Drydock's calls changed, in order; Touches counts the writes of Touch.
 	Effects []Effect
+	Touches int
 
 	clock      *Clock
 	version    int // of the newest write: every object's resourceVersion comes from it

@@ -141,7 +141,7 @@ func (l *Ledger) NextTick(runID string) time.Time { return l.runs[runID].next }
 // Wake makes a run due at once, as an event about its incident does.
 func (l *Ledger) Wake(runID string) {
 	if r := l.runs[runID]; !r.run.State.Ended() {
-		r.next = l.clock.Now()
+		r.next, r.run.WokenAt = l.clock.Now(), l.clock.Now()
 	}
 }
 

@@ -190,21 +190,21 @@ const systemCritical = 2_000_000_000
 func (c *Carrier) notMovable(p *Pod, drainFrom []string) string {
 	switch {
 	case p.Mirror:
-		return "a mirror pod"
+		return "mirror pod of a static pod"
 	case p.Pinned != "":
-		return "a daemon pod"
+		return "pod of a DaemonSet"
 	case p.Priority >= systemCritical:
-		return "a system-critical pod"
+		return "system-critical priority"
 	case p.Owner == "":
-		return "nothing would create it again"
+		return "no controller would make it again"
 	case p.LocalStorage:
-		return "it has local storage"
+		return "local storage (emptyDir) would be lost"
 	case p.Claim != "":
 		return "volume " + p.Claim + " is a claim: where it can be attached is not known"
 	case !slices.Contains(drainFrom, p.Namespace):
-		return "namespace " + p.Namespace + " is not to be drained"
+		return "namespace " + p.Namespace + " is not in drain_namespaces"
 	case !slices.ContainsFunc(c.nodes, func(n *Node) bool { return n.Name != p.Node && c.unfit(p, n) == "" }):
-		return "no other node has room for it"
+		return "no room on another node"
 	}
 	return ""
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -68,6 +69,14 @@ func (p *play) do(ctx context.Context, a scenariofile.Act) error {
 		return p.admit(ctx)
 	case scenariofile.LoosenBudgets:
 		return p.loosenBudgets(ctx)
+	case scenariofile.AddBudgets:
+		return c.addBudgets(ctx)
+	case scenariofile.StickSet:
+		return c.stickSet(ctx, a.On)
+	case scenariofile.FreeSet:
+		return c.patchFinalizers(ctx, a.On, nil)
+	case scenariofile.EndNamespace:
+		return c.endNamespace(ctx)
 	case scenariofile.DeleteSet:
 		return fault.DeleteDaemonSet(ctx, client, c.Namespace, a.On, metav1.DeletePropagationBackground)
 	case scenariofile.CreateSet:
@@ -97,10 +106,7 @@ func (p *play) do(ctx context.Context, a scenariofile.Act) error {
 
 // doRemote makes an act happen that is not the carrier's.
 func (p *play) doRemote(ctx context.Context, a scenariofile.Act) error {
-	pager, incident, person := p.server.pager, "", p.server.person
-	if len(p.runs) > 0 {
-		incident = p.runs[0].incident
-	}
+	pager, incident, person := p.server.pager, p.current.incident, p.server.person
 	switch a.Verb { //nolint:exhaustive // do has the carrier's
 	case scenariofile.Acknowledge:
 		return pager.Acknowledge(incident, person)
@@ -111,6 +117,18 @@ func (p *play) doRemote(ctx context.Context, a scenariofile.Act) error {
 	case scenariofile.HandsOff:
 		_, err := pager.AddNote(incident, person, "drydock hands off")
 		return err
+	case scenariofile.Snooze:
+		if err := pager.Acknowledge(incident, person); err != nil { // only what is acknowledged can be snoozed
+			return err
+		}
+		return pager.Snooze(incident, person, time.Hour)
+	case scenariofile.SayOnPurpose:
+		_, err := pager.AddNote(incident, person, "drydock: deleted on purpose")
+		return err
+	case scenariofile.ApproverNote:
+		return p.approveByNote(ctx, p.server.approver)
+	case scenariofile.StrangerNote:
+		return p.approveByNote(ctx, person)
 	case scenariofile.Merge:
 		into, err := pager.TriggerIncident("a larger trouble", serviceID)
 		if err != nil {
@@ -118,7 +136,7 @@ func (p *play) doRemote(ctx context.Context, a scenariofile.Act) error {
 		}
 		return pager.Merge(into.ID, person, incident)
 	case scenariofile.Recover:
-		return pager.ClearAlert(serviceID, p.runs[0].key)
+		return pager.ClearAlert(serviceID, p.current.key)
 	case scenariofile.OpenDisk:
 		in, err := pager.TriggerIncident("filesystem full on "+p.carrier.Name, serviceID)
 		p.disk = in.ID
@@ -126,7 +144,7 @@ func (p *play) doRemote(ctx context.Context, a scenariofile.Act) error {
 	case scenariofile.CloseDisk:
 		return pager.Resolve(p.disk, person, "")
 	case scenariofile.Join:
-		_, err := p.alert(p.Alerts[0], "again")
+		_, err := p.raise(p.carrier.Name, p.Alerts[0], "joins")
 		return err
 	case scenariofile.LosePager, scenariofile.RegainPager:
 		p.server.gate.set(incident, a.Verb == scenariofile.LosePager)
@@ -149,13 +167,13 @@ func (p *play) doRemote(ctx context.Context, a scenariofile.Act) error {
 	case scenariofile.ReleaseSwitch:
 		return p.killSwitch(ctx, false, "over")
 	case scenariofile.CancelRun:
-		id, err := p.runID(ctx, p.runs[0])
+		r, err := p.run(ctx, p.current)
 		if err != nil {
 			return err
 		}
-		return p.server.call(ctx, http.MethodPost, "/api/v1/runs/"+id+"/cancel", map[string]any{"reason": "a person wants it"}, nil)
+		return p.server.call(ctx, http.MethodPost, "/api/v1/runs/"+r.ID+"/cancel", map[string]any{"reason": "a person wants it"}, nil)
 	case scenariofile.Approve:
-		r, err := p.detail(ctx, p.runs[0])
+		r, err := p.detail(ctx, p.current)
 		if err != nil {
 			return err
 		}
@@ -217,17 +235,46 @@ func (p *play) killSwitch(ctx context.Context, engaged bool, reason string) erro
 	return p.server.call(ctx, http.MethodPut, "/api/v1/kill-switch", body, nil)
 }
 
-// alert lets monitoring raise an alert about a DaemonSet.
-func (p *play) alert(daemonSet, key string) (alerted, error) {
-	a := alerted{daemonSet: daemonSet, key: p.carrier.Name + "/" + daemonSet + "/" + key}
-	in, err := p.server.pager.Trigger(serviceID, pagerduty.Alert{
-		Key:     a.key,
-		Summary: fmt.Sprintf("blumemix.containers-kubernetes.%s.not_running_all_%s_demonsets.us-south", p.carrier.Name, daemonSet),
-		Details: map[string]any{"carrier": p.carrier.Name, "daemonset": daemonSet, "namespace": p.carrier.Namespace},
+// approveByNote lets a user write the note that approves the run's plan as it is now.
+func (p *play) approveByNote(ctx context.Context, user string) error {
+	r, err := p.detail(ctx, p.current)
+	if err != nil {
+		return err
+	}
+	_, err = p.server.pager.AddNote(p.current.incident, user, "drydock approve "+r.PlanHash)
+	return err
+}
+
+// alert lets monitoring raise the alert of a run's name.
+func (p *play) alert(name, key string) (alerted, error) {
+	daemonSet, n := scenariofile.AlertOf(name)
+	a, err := p.raise(p.carrier.entryName(n), daemonSet, key)
+	a.name = name
+	return a, err
+}
+
+// raise opens an incident about a DaemonSet of one of the scenario's carriers.
+func (p *play) raise(carrier, daemonSet, key string) (alerted, error) {
+	a := alerted{daemonSet: daemonSet, key: carrier + "/" + daemonSet + "/" + key}
+	title, service := fmt.Sprintf("blumemix.containers-kubernetes.%s.not_running_all_%s_demonsets.us-south", carrier, daemonSet), serviceID
+	switch p.By {
+	case scenariofile.ByTitle:
+	case scenariofile.ByOwnTitle:
+		title = daemonSet + " is not everywhere on " + carrier
+	case scenariofile.ByOrchestration:
+		service = quietServiceID
+	}
+	in, err := p.server.pager.Trigger(service, pagerduty.Alert{
+		Key: a.key, Summary: title,
+		Details: map[string]any{"carrier": carrier, "daemonset": daemonSet, "namespace": p.carrier.Namespace},
 	})
 	a.incident = in.ID
 	if err == nil && in.ID == "" {
 		err = errors.New("no incident was opened")
+	}
+	if err == nil && p.By == scenariofile.ByOrchestration {
+		body := map[string]any{"text": "the fleet's own alert", "__pd_metadata": map[string]any{"incident": map[string]any{"id": in.ID}}}
+		err = p.server.call(p.life, http.MethodPost, "/webhooks/pagerduty", body, nil)
 	}
 	if err != nil {
 		return a, fmt.Errorf("alert about %s: %w", daemonSet, err)

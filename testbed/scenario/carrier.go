@@ -11,12 +11,11 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/drydock/drydock/playbook"
 	"github.com/drydock/drydock/playbook/playbooktest/scenariofile"
 	"github.com/drydock/drydock/testbed/await"
 	"github.com/drydock/drydock/testbed/controlplane"
@@ -30,6 +29,9 @@ const (
 	jenkinsToken = "jenkins-token"
 	component    = "armada-ops"
 )
+
+// controllerDeployment is what the restart driver restarts.
+const controllerDeployment = "kube-controller-manager"
 
 // scenarioLabel is on all nodes and objects of a scenario. Its DaemonSets and workloads select nodes by it.
 const scenarioLabel = "sim/scenario"
@@ -46,6 +48,7 @@ type carrier struct {
 	cluster *controlplane.Cluster
 	client  kubernetes.Interface
 	door    *door
+	watch   *watch
 	flags   *flags.Server
 	jenkins *jenkins.Server
 }
@@ -63,6 +66,29 @@ func (c *carrier) Policies() []daemonSetPolicy {
 	return all
 }
 
+// entry is one carrier of drydock.yaml: all entries of a scenario lead to the same part of the control plane.
+type entry struct {
+	Name, Kubeconfig string
+	Mode             playbook.Mode
+}
+
+// Entries are the scenario's carriers in drydock.yaml, and one that only watches (see watch).
+func (c *carrier) Entries() []entry {
+	all := []entry{{c.watch.name, c.watch.kubeconfig, playbook.ModeObserve}}
+	for n := range c.Carriers() {
+		all = append(all, entry{c.entryName(n + 1), c.Kubeconfig, c.Settings.Mode})
+	}
+	return all
+}
+
+// entryName is the name of the scenario's n-th carrier, from 1.
+func (c *carrier) entryName(n int) string {
+	if n == 1 {
+		return c.Name
+	}
+	return fmt.Sprintf("%s-%d", c.Name, n)
+}
+
 // newCarrier opens a scenario's door and starts its flag service and CI. Nodes and all that runs on them come with deploy.
 func (st *stage) newCarrier(s *scenariofile.Scenario) (*carrier, error) {
 	cluster, err := st.cluster(s)
@@ -75,8 +101,13 @@ func (st *stage) newCarrier(s *scenariofile.Scenario) (*carrier, error) {
 		return nil, err
 	}
 	st.atStop(func() error { c.door.shut(); return nil })
+	if c.watch, err = newWatch(st.ctx, c.Name+"-watched", c.Kubeconfig); err != nil {
+		return nil, err
+	}
 	c.flags = flags.New(flags.Options{Token: flagsToken})
-	c.flags.Set(c.Name, component, s.Carrier.Deployed)
+	for _, e := range c.Entries() {
+		c.flags.Set(e.Name, component, s.Carrier.Deployed)
+	}
 	if c.FlagsURL, err = c.flags.Start(st.ctx); err != nil {
 		return nil, err
 	}
@@ -86,7 +117,7 @@ func (st *stage) newCarrier(s *scenariofile.Scenario) (*carrier, error) {
 		Apply:      c.promote,
 		QueueDelay: cmp.Or(time.Duration(s.Carrier.CI.Queue), 100*time.Millisecond), RunDuration: time.Second,
 	})
-	c.jenkins.AddJob(component, jenkins.Process{Name: c.Name})
+	c.jenkins.AddJob(component, jenkins.Process{Name: c.Name}, jenkins.Process{Name: c.watch.name})
 	for _, version := range []string{"2.40.2", "2.41.0", "2.42.0"} {
 		b := jenkins.Build{DisplayName: version, Parameters: map[string]string{"VERSION": version}}
 		if _, err := c.jenkins.AddBuild(component, b); err != nil {
@@ -158,6 +189,15 @@ func (c *carrier) deploy(ctx context.Context) error {
 			return err
 		}
 	}
+	if c.Settings.Restart == "deployment" {
+		w := fault.Workload{Namespace: metav1.NamespaceSystem, Name: controllerDeployment, Replicas: 1}
+		if err := fault.CreateWorkload(ctx, c.client, w); err != nil {
+			return err
+		}
+	}
+	if err := c.hog(ctx); err != nil {
+		return err
+	}
 	if err := c.fill(ctx); err != nil {
 		return err
 	}
@@ -187,6 +227,12 @@ func (c *carrier) waitDeployed(ctx context.Context) error {
 			}
 			full++
 		}
+		for w := range c.Carrier.Short {
+			if err := c.waitUnschedulable(ctx, d.Name, w); err != nil {
+				return err
+			}
+			full++
+		}
 		_, err := fault.WaitDaemonSet(ctx, c.client, c.Namespace, d.Name, "to be ready where there is room", func(set *appsv1.DaemonSet) error {
 			s := set.Status
 			if s.ObservedGeneration != set.Generation || int(s.NumberReady) != int(s.DesiredNumberScheduled)-full {
@@ -203,6 +249,15 @@ func (c *carrier) waitDeployed(ctx context.Context) error {
 
 // create deploys a DaemonSet.
 func (c *carrier) create(ctx context.Context, d scenariofile.DaemonSet) error {
+	var owners []metav1.OwnerReference
+	if d.Operator {
+		// It has to exist: the garbage collector deletes what an absent owner owns.
+		owner, err := c.client.CoreV1().ConfigMaps(c.Namespace).Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "operator"}}, metav1.CreateOptions{})
+		if err != nil {
+			return fmt.Errorf("create the owner of DaemonSet %s: %w", d.Name, err)
+		}
+		owners = []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: owner.Name, UID: owner.UID}}
+	}
 	_, err := fault.CreateDaemonSet(ctx, c.client, fault.Agent{
 		Namespace: c.Namespace, Name: d.Name, Annotations: d.Annotations,
 		Edit: func(set *appsv1.DaemonSet) {
@@ -211,6 +266,16 @@ func (c *carrier) create(ctx context.Context, d scenariofile.DaemonSet) error {
 				selector[k] = v
 			}
 			set.Spec.Template.Spec.NodeSelector = selector
+			for k, v := range d.Labels {
+				set.Labels[k] = v
+			}
+			if d.OnMasters {
+				set.Spec.Template.Spec.Tolerations = []corev1.Toleration{{Key: controlplane.MasterTaint, Operator: corev1.TolerationOpExists}}
+			}
+			if d.HostPort != 0 {
+				set.Spec.Template.Spec.Containers[0].Ports = hostPort(d.HostPort)
+			}
+			set.OwnerReferences = owners
 			if d.OnDelete {
 				set.Spec.UpdateStrategy = appsv1.DaemonSetUpdateStrategy{Type: appsv1.OnDeleteDaemonSetStrategyType}
 			}
@@ -224,7 +289,13 @@ func (c *carrier) fill(ctx context.Context) error {
 	var names []string
 	for _, w := range c.Carrier.Full {
 		for n := range c.Carrier.PodLimit {
-			name := fmt.Sprintf("%s-master-%s-%d", c.File, w, n+1)
+			name := c.customerName(w, n+1)
+			if k := c.Carrier.Customers.Kind; k == scenariofile.Bare || k == scenariofile.Mirror {
+				if err := c.createPod(ctx, name, c.node(w)); err != nil {
+					return err
+				}
+				continue
+			}
 			if err := c.createCustomer(ctx, name, c.node(w)); err != nil {
 				return err
 			}
@@ -272,12 +343,25 @@ func (c *carrier) createCustomer(ctx context.Context, name, node string) error {
 			MaxSkew: 1, TopologyKey: "sim/nowhere", WhenUnsatisfiable: corev1.ScheduleAnyway, LabelSelector: selector,
 		}},
 	}}
+	if customers.Critical {
+		template.Spec.PriorityClassName = "system-cluster-critical"
+	}
+	if customers.LocalStorage {
+		template.Spec.Volumes = append(template.Spec.Volumes, corev1.Volume{Name: "scratch", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
+	}
+	switch customers.Bound {
+	case "selector":
+		template.Spec.NodeSelector[corev1.LabelHostname] = node
+	case "volume":
+		if err := c.createClaim(ctx, name, node); err != nil {
+			return err
+		}
+		template.Spec.Volumes = append(template.Spec.Volumes, corev1.Volume{Name: "data", VolumeSource: corev1.VolumeSource{
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name}}})
+	}
 	if customers.MinAvailable != nil {
-		budget := &policyv1.PodDisruptionBudget{ObjectMeta: meta, Spec: policyv1.PodDisruptionBudgetSpec{
-			MinAvailable: new(intstr.FromInt(*customers.MinAvailable)), Selector: selector,
-		}}
-		if _, err := c.client.PolicyV1().PodDisruptionBudgets(meta.Namespace).Create(ctx, budget, metav1.CreateOptions{}); err != nil {
-			return fmt.Errorf("create PodDisruptionBudget %s: %w", name, err)
+		if err := c.createBudget(ctx, name, name, *customers.MinAvailable); err != nil {
+			return err
 		}
 	}
 	var err error
@@ -323,7 +407,11 @@ func (c *carrier) clear(ctx context.Context) error {
 	background := metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationBackground)}
 	ours := metav1.ListOptions{LabelSelector: scenarioLabel + "=" + c.File}
 	customers := scenariofile.CustomersNamespace
+	remaining := c.client.CoreV1().Pods(customers).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}, ours)
 	err := errors.Join(
+		remaining,
+		c.client.CoreV1().Pods(metav1.NamespaceSystem).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}, ours),
+		c.letGo(ctx),
 		c.client.AppsV1().Deployments(customers).DeleteCollection(ctx, background, ours),
 		c.client.AppsV1().StatefulSets(customers).DeleteCollection(ctx, background, ours),
 		c.client.PolicyV1().PodDisruptionBudgets(customers).DeleteCollection(ctx, background, ours),
@@ -351,6 +439,16 @@ func (c *carrier) clear(ctx context.Context) error {
 		return fmt.Errorf("clear up after %s: %w", c.File, err)
 	}
 	return nil
+}
+
+// restarted reports whether the Deployment that stands for the controller-manager was ordered to restart. Nothing runs in it:
+// the controller-manager itself comes back by the act start-controller.
+func (c *carrier) restarted(ctx context.Context) error {
+	d, err := c.client.AppsV1().Deployments(metav1.NamespaceSystem).Get(ctx, controllerDeployment, metav1.GetOptions{})
+	if err == nil && d.Spec.Template.Annotations["kubectl.kubernetes.io/restartedAt"] == "" {
+		err = errNotYet
+	}
+	return err
 }
 
 // declared is the scenario's description of a DaemonSet.

@@ -7,11 +7,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/drydock/drydock/playbook"
@@ -31,15 +29,21 @@ type play struct {
 	server  *server
 	carrier *carrier
 	runs    []alerted
+	current alerted // whose run and incident people act on: the first one, or that of the latest round
+	watched alerted
 	disk    string // the disk-space incident
 	admit   func(context.Context) error
 	allow   func(context.Context) error
-	pods    map[string]string // the daemon pod's uid at the alert, by worker
 	before  string
+	// What must be there at the end, by uid: the daemon pods at the alert, by worker, the first DaemonSet, customers' pods.
+	pods      map[string]string
+	set       string
+	customers []string
 }
 
-// alerted is an alert that was raised.
-type alerted struct{ daemonSet, key, incident string }
+// alerted is an alert that was raised: the name of its run, and its incident. The run's id is known when the run has ended, or
+// at once for one that a person ordered.
+type alerted struct{ name, daemonSet, key, incident, id string }
 
 // Play plays a scenario on its control plane. The story tells what happened, for the message of a test that failed.
 func (st *stage) play(ctx context.Context, s *scenariofile.Scenario) (seen scenariofile.Seen, story string, err error) {
@@ -67,6 +71,11 @@ func (st *stage) play(ctx context.Context, s *scenariofile.Scenario) (seen scena
 		return seen, p.story(ctx), err
 	}
 	story = p.story(ctx)
+	watched, err := p.checkWatched(ctx)
+	if err != nil {
+		return seen, story, err
+	}
+	seen.Broken = append(seen.Broken, watched...)
 	return seen, story, p.carrier.clear(ctx)
 }
 
@@ -89,10 +98,12 @@ func (p *play) begin(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", a, err)
 		}
 	}
-	for _, w := range p.carrier.workers() {
-		if p.pods[w], err = p.podUID(ctx, w); err != nil {
-			return err
-		}
+	if err := p.remember(ctx); err != nil {
+		return err
+	}
+	// It comes first, and sees the carrier as it is before Drydock's first change.
+	if p.watched, err = p.raise(p.carrier.watch.name, p.carrier.DaemonSets[0].Name, "watched"); err != nil {
+		return err
 	}
 	for _, name := range p.Alerts {
 		a, err := p.alert(name, "first")
@@ -101,7 +112,42 @@ func (p *play) begin(ctx context.Context) error {
 		}
 		p.runs = append(p.runs, a)
 	}
+	p.current = p.runs[0]
 	return nil
+}
+
+// remember keeps the uids of what must be there at the end.
+func (p *play) remember(ctx context.Context) (err error) {
+	for _, w := range p.carrier.workers() {
+		if p.pods[w], err = p.podUID(ctx, w); err != nil {
+			return err
+		}
+	}
+	set, err := p.carrier.daemonSet(ctx, p.carrier.DaemonSets[0].Name)
+	if err != nil {
+		return err
+	}
+	if set != nil {
+		p.set = string(set.UID)
+	}
+	pods, err := p.customersPods(ctx)
+	for uid := range pods {
+		p.customers = append(p.customers, uid)
+	}
+	return err
+}
+
+// customersPods are the uids of the customers' pods that are there.
+func (p *play) customersPods(ctx context.Context) (map[string]bool, error) {
+	list, err := p.carrier.client.CoreV1().Pods(scenariofile.CustomersNamespace).List(ctx, metav1.ListOptions{LabelSelector: scenarioLabel + "=" + p.File})
+	if err != nil {
+		return nil, fmt.Errorf("list customers' pods: %w", err)
+	}
+	uids := map[string]bool{}
+	for _, pod := range list.Items {
+		uids[string(pod.UID)] = true
+	}
+	return uids, nil
 }
 
 // podUID is the uid of the first DaemonSet's pod of a worker, empty when there is none.
@@ -117,12 +163,50 @@ func (p *play) podUID(ctx context.Context, worker string) (string, error) {
 	return string(pod.UID), nil
 }
 
-// follow plays the steps and waits until all runs have ended.
+// follow plays the steps until all runs have ended, then the further rounds.
 func (p *play) follow(ctx context.Context) error {
+	if err := p.until(ctx, p.Then, p.runs); err != nil {
+		return err
+	}
+	for i, round := range p.Again {
+		for _, a := range round.Do {
+			if err := p.do(ctx, a); err != nil {
+				return fmt.Errorf("%s: %w", a, err)
+			}
+		}
+		if err := p.again(ctx, i, round.Retrigger); err != nil {
+			return err
+		}
+		p.runs = append(p.runs, p.current)
+		if err := p.until(ctx, round.Then, p.runs[len(p.runs)-1:]); err != nil {
+			return err
+		}
+	}
+	watched := []alerted{p.watched}
+	err := p.until(ctx, nil, watched)
+	p.watched = watched[0]
+	return err
+}
+
+// again begins the run of a round, by its index.
+func (p *play) again(ctx context.Context, i int, retrigger bool) (err error) {
+	if !retrigger {
+		p.current, err = p.alert(p.Alerts[0], fmt.Sprintf("again-%d", i+1))
+		p.current.name = p.RoundName(i)
+		return err
+	}
+	var started run
+	err = p.server.call(ctx, http.MethodPost, "/api/v1/runs/"+p.runs[len(p.runs)-1].id+"/retrigger", map[string]any{"reason": "a person wants it"}, &started)
+	p.current.name, p.current.id = p.RoundName(i), started.ID
+	return err
+}
+
+// until plays steps and waits until runs have ended, whose ids it keeps.
+func (p *play) until(ctx context.Context, then []scenariofile.Step, runs []alerted) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	steps := make(chan error, len(p.Then))
-	for _, t := range p.Then {
+	steps := make(chan error, len(then))
+	for _, t := range then {
 		go func() {
 			if err := p.step(ctx, t); err != nil {
 				steps <- fmt.Errorf("%s: %w", t.Do, err)
@@ -131,21 +215,25 @@ func (p *play) follow(ctx context.Context) error {
 			steps <- nil
 		}()
 	}
-	for range p.Then {
+	for range then {
 		if err := <-steps; err != nil {
 			return err
 		}
 	}
-	for _, a := range p.runs {
-		err := await.Until(ctx, "the run of "+a.daemonSet+" to end", func(ctx context.Context) error {
-			r, err := p.run(ctx, a)
+	for i := range runs {
+		err := await.Until(ctx, "the run of "+runs[i].key+" to end", func(ctx context.Context) error {
+			r, err := p.run(ctx, runs[i])
 			if err == nil && r.Outcome == "" {
 				err = fmt.Errorf("it is %s: %s", r.State, r.Why)
 			}
+			runs[i].id = r.ID
 			return slowly(ctx, err)
 		})
 		if err != nil {
 			return err
+		}
+		if runs[i].key == p.current.key {
+			p.current.id = runs[i].id
 		}
 	}
 	return nil
@@ -197,7 +285,7 @@ func (p *play) see(ctx context.Context, w scenariofile.Sight) error {
 		}
 		return err
 	case scenariofile.InState:
-		r, err := p.run(ctx, p.runs[0])
+		r, err := p.run(ctx, p.current)
 		if err == nil && r.State != playbook.State(w.On) {
 			err = errNotYet
 			if r.Outcome != "" {
@@ -217,6 +305,9 @@ func (p *play) see(ctx context.Context, w scenariofile.Sight) error {
 			err = errNotYet
 		}
 		return err
+	}
+	if w.Seen == scenariofile.Restarts {
+		return p.carrier.restarted(ctx)
 	}
 	return fmt.Errorf("%q can not be seen", w.Seen)
 }
@@ -246,8 +337,12 @@ type run struct {
 	}
 }
 
-// run reads the newest run of an alert, without its ticks.
+// run reads an alert's run, without its ticks.
 func (p *play) run(ctx context.Context, a alerted) (run, error) {
+	if a.id != "" {
+		var r run
+		return r, p.server.call(ctx, http.MethodGet, "/api/v1/runs/"+a.id, nil, &r)
+	}
 	var page struct{ Items []run }
 	if err := p.server.call(ctx, http.MethodGet, "/api/v1/runs?limit=1&incident="+url.QueryEscape(a.incident), nil, &page); err != nil {
 		return run{}, err
@@ -256,11 +351,6 @@ func (p *play) run(ctx context.Context, a alerted) (run, error) {
 		return run{}, errors.New("there is no run of incident " + a.incident)
 	}
 	return page.Items[0], nil
-}
-
-func (p *play) runID(ctx context.Context, a alerted) (string, error) {
-	r, err := p.run(ctx, a)
-	return r.ID, err
 }
 
 // detail reads a run with what happened in it.
@@ -276,51 +366,28 @@ func (p *play) detail(ctx context.Context, a alerted) (run, error) {
 func (p *play) seen(ctx context.Context) (scenariofile.Seen, error) {
 	seen := scenariofile.Seen{Runs: map[string]scenariofile.Run{}}
 	for _, a := range p.runs {
-		r, err := p.detail(ctx, a)
+		r, err := p.server.store.Run(ctx, a.id)
 		if err != nil {
 			return seen, err
 		}
-		out := scenariofile.Run{Outcome: r.Outcome}
-		if out.Findings, err = p.confirmed(ctx, r.ID); err != nil {
-			return seen, err
-		}
+		ticks := make([]playbook.Tick, 0, len(r.Ticks))
 		for _, t := range r.Ticks {
-			out.States = append(out.States, t.To)
+			ticks = append(ticks, t.Tick)
 		}
-		out.States = slices.Compact(out.States)
-		for _, i := range r.Intents {
-			out.Intents = append(out.Intents, scenariofile.Intent{Lane: i.Lane, Kind: i.Kind, Result: i.Result, PromisedAt: i.PromisedAt, SettledAt: i.SettledAt})
-		}
+		out := scenariofile.RunOf(r.Run, ticks)
 		for _, i := range r.Incidents {
 			in, err := p.incident(i.ID)
 			if err != nil {
 				return seen, err
 			}
+			in.End = i.End
 			out.Incidents = append(out.Incidents, in)
 		}
-		seen.Runs[a.daemonSet] = out
+		seen.Runs[a.name] = out
 	}
 	var err error
 	seen.Left, err = p.left(ctx)
 	return seen, err
-}
-
-// confirmed reads the findings of the ticks that had one confirmed. The API does not show which ones had.
-func (p *play) confirmed(ctx context.Context, id string) ([]playbook.Finding, error) {
-	conn, err := pgx.Connect(ctx, p.server.dsn)
-	if err != nil {
-		return nil, fmt.Errorf("read the ticks of run %s: %w", id, err)
-	}
-	defer conn.Close(ctx)
-	rows, err := conn.Query(ctx, `SELECT finding FROM ticks WHERE run = $1 AND confirmed ORDER BY seq`, id)
-	if err != nil {
-		return nil, fmt.Errorf("read the ticks of run %s: %w", id, err)
-	}
-	findings, err := pgx.CollectRows(rows, pgx.RowTo[playbook.Finding])
-	if err != nil {
-		return nil, fmt.Errorf("read the ticks of run %s: %w", id, err)
-	}
-	return findings, nil
 }
 
 func (p *play) incident(id string) (scenariofile.Incident, error) {
@@ -334,11 +401,11 @@ func (p *play) incident(id string) (scenariofile.Incident, error) {
 	}
 	var notes []string
 	for _, n := range in.Notes {
-		if n.UserID != p.server.person {
+		if n.UserID != p.server.person && n.UserID != p.server.approver {
 			notes = append(notes, n.Content)
 		}
 	}
-	out.Notes = strings.Join(notes, "\n")
+	out.Notes, out.Count = strings.Join(notes, "\n"), len(notes)
 	return out, nil
 }
 
@@ -370,6 +437,20 @@ func (p *play) left(ctx context.Context) (scenariofile.Left, error) {
 			l.Lost = append(l.Lost, w)
 		}
 	}
+	there, err := p.customersPods(ctx)
+	if err != nil {
+		return l, err
+	}
+	for _, uid := range p.customers {
+		if !there[uid] {
+			l.Moved++
+		}
+	}
+	set, err := p.carrier.daemonSet(ctx, p.carrier.DaemonSets[0].Name)
+	if err != nil {
+		return l, err
+	}
+	l.Recreated = set != nil && p.set != "" && string(set.UID) != p.set
 	after, err := p.manifest(ctx)
 	switch {
 	case err != nil:
@@ -399,6 +480,45 @@ func (p *play) manifest(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("encode DaemonSet %s: %w", set.Name, err)
 	}
 	return string(text), nil
+}
+
+// checkWatched says what the carrier in mode observe did that it must not: anything but notes on its incident.
+func (p *play) checkWatched(ctx context.Context) (problems []string, err error) {
+	r, err := p.server.store.Run(ctx, p.watched.id)
+	if err != nil {
+		return nil, err
+	}
+	if r.Outcome != playbook.OutcomeStoodDown {
+		problems = append(problems, fmt.Sprintf("mode observe: ended as %s: %s", r.Outcome, r.Why))
+	}
+	for _, i := range r.Intents {
+		if i.Action.Kind() != playbook.KindAnnotate {
+			problems = append(problems, fmt.Sprintf("mode observe: promised to %s %s", i.Action.Kind(), i.Action.Target()))
+		}
+	}
+	in, err := p.incident(p.watched.incident)
+	if err != nil {
+		return nil, err
+	}
+	if in.Status != playbook.Triggered || in.Escalated != nil || in.Notes == "" {
+		problems = append(problems, fmt.Sprintf("mode observe: its incident is %s, escalated to %v, with the notes %q", in.Status, in.Escalated, in.Notes))
+	}
+	reads, _, refused := p.carrier.watch.seen()
+	if reads == 0 {
+		problems = append(problems, "mode observe: it read nothing of the carrier")
+	}
+	for _, call := range refused {
+		problems = append(problems, "mode observe: write to the carrier: "+call)
+	}
+	for _, a := range p.carrier.jenkins.AttemptsOn(component, p.carrier.watch.name) {
+		problems = append(problems, fmt.Sprintf("mode observe: promotion %+v", a))
+	}
+	for _, call := range p.carrier.jenkins.Requests() {
+		if call.Method != http.MethodGet && strings.Contains(call.Path+call.Query+call.Body, p.carrier.watch.name) {
+			problems = append(problems, "mode observe: call to Jenkins: "+call.Method+" "+call.Path)
+		}
+	}
+	return problems, nil
 }
 
 // story tells what happened, as far as it can still be read.

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/drydock/drydock/playbook/playbooktest/scenariofile"
+	"github.com/drydock/drydock/store"
 	"github.com/drydock/drydock/testbed/await"
 	"github.com/drydock/drydock/testbed/pagerduty"
 	"github.com/drydock/drydock/testbed/standin"
@@ -32,10 +33,12 @@ import (
 
 // The account of the PagerDuty stand-in.
 const (
-	serviceID     = "PCARRIERS"
-	selfServiceID = "PDRYDOCK1"
-	defaultPolicy = "PDEFAULT"
-	botEmail      = "drydock@example.com"
+	serviceID = "PCARRIERS"
+	// quietServiceID is a service without a webhook subscription: only an Event Orchestration tells of its incidents.
+	quietServiceID = "PQUIET"
+	selfServiceID  = "PDRYDOCK1"
+	defaultPolicy  = "PDEFAULT"
+	botEmail       = "drydock@example.com"
 )
 
 const (
@@ -51,7 +54,8 @@ type server struct {
 	exited               chan struct{}
 	pager                *pagerduty.Server
 	gate                 *gate
-	person               string              // a user of PagerDuty
+	person, approver     string              // users of PagerDuty
+	store                *store.Store        // the database, to read the history from
 	carriers             map[string]*carrier // by the scenario's file
 }
 
@@ -112,6 +116,10 @@ func (st *stage) startServer(name string, with common) (*server, error) {
 		return nil, err
 	}
 	st.atStop(s.stop)
+	if s.store, err = store.Open(st.ctx, store.Options{DatabaseURL: s.dsn, Node: "scenarios", BackupKey: key, MaxConns: 2}); err != nil {
+		return nil, err
+	}
+	st.atStop(func() error { s.store.Close(); return nil })
 	token, err := os.ReadFile(filepath.Join(dir, "data", "token"))
 	if err != nil {
 		return nil, fmt.Errorf("read Drydock's token: %w", err)
@@ -123,7 +131,7 @@ func (st *stage) startServer(name string, with common) (*server, error) {
 func (s *server) writeConfig(file, address string, with common) error {
 	var text bytes.Buffer
 	err := configTemplate.Execute(&text, map[string]any{
-		"Listen": address, "Pager": s.gate.url, "From": botEmail, "Service": serviceID, "With": with, "Carriers": s.carriers,
+		"Listen": address, "Pager": s.gate.url, "From": botEmail, "Services": []string{serviceID, quietServiceID}, "Approver": s.approver, "With": with, "Carriers": s.carriers,
 	})
 	if err != nil {
 		return fmt.Errorf("write %s: %w", file, err)
@@ -146,6 +154,7 @@ func (s *server) startPager(st *stage, env map[string]string) error {
 	}
 	s.pager.AddUser(pagerduty.User{Name: "Drydock", Email: botEmail, Bot: true})
 	s.person = s.pager.AddUser(pagerduty.User{Name: "Ada", Email: "ada@example.com"}).ID
+	s.approver = s.pager.AddUser(pagerduty.User{Name: "Grace", Email: "grace@example.com"}).ID
 	for _, policy := range []string{defaultPolicy, scenariofile.OpsPolicy, scenariofile.APIPolicy} {
 		onCall := s.pager.AddUser(pagerduty.User{Name: policy + " on call", Email: policy + "@example.com"})
 		_, err := s.pager.AddPolicy(pagerduty.EscalationPolicy{ID: policy, Name: policy, Levels: []pagerduty.Level{{Users: []string{onCall.ID}}}})
@@ -153,8 +162,10 @@ func (s *server) startPager(st *stage, env map[string]string) error {
 			return fmt.Errorf("add escalation policy %s: %w", policy, err)
 		}
 	}
-	if _, err := s.pager.AddService(pagerduty.Service{ID: serviceID, Name: "containers-kubernetes", PolicyID: defaultPolicy}); err != nil {
-		return fmt.Errorf("add service: %w", err)
+	for _, id := range []string{serviceID, quietServiceID} {
+		if _, err := s.pager.AddService(pagerduty.Service{ID: id, Name: "containers-kubernetes " + id, PolicyID: defaultPolicy}); err != nil {
+			return fmt.Errorf("add service: %w", err)
+		}
 	}
 	self, err := s.pager.AddService(pagerduty.Service{ID: selfServiceID, Name: "drydock itself", PolicyID: defaultPolicy})
 	if err != nil {

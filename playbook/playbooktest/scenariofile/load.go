@@ -140,6 +140,9 @@ func (e *Expect) complete() {
 			e.Status = playbook.Resolved
 		}
 	}
+	if e.End == "" {
+		e.End = e.Outcome
+	}
 	if e.Joined != nil {
 		e.Joined.complete()
 	}

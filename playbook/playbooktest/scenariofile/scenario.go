@@ -219,6 +219,8 @@ type Expect struct {
 	// Findings are those that were confirmed, in order, each once as long as it lasted.
 	Findings []playbook.Finding `yaml:"findings"`
 	Outcome  playbook.Outcome   `yaml:"outcome"`
+	// End is how the history says that the first incident ended, where that is not the run's outcome.
+	End playbook.Outcome `yaml:"end"`
 	// Through are states that the run went through in this order; others may lie between.
 	Through []playbook.State `yaml:"through"`
 	// Status is the incidents'. Default: resolved for the outcome resolved, else triggered.

@@ -62,6 +62,37 @@ type Left struct {
 	Moved int
 }
 
+// RunOf is what a ledger keeps of a run, without its incidents as PagerDuty has them.
+func RunOf(r playbook.Run, ticks []playbook.Tick) Run {
+	out := Run{Outcome: r.Outcome, Planned: planned(r, ticks)}
+	for _, t := range ticks {
+		out.States = append(out.States, t.To)
+		if t.Confirmed {
+			out.Findings = append(out.Findings, t.Finding)
+		}
+	}
+	out.States = slices.Compact(out.States)
+	for _, i := range r.Intents {
+		out.Intents = append(out.Intents, Intent{Lane: i.Lane, Kind: i.Action.Kind(), Target: i.Action.Target().String(), Result: i.Result,
+			PromisedAt: i.PromisedAt, SettledAt: i.SettledAt})
+	}
+	return out
+}
+
+// planned is the plan at the first tick that confirmed a finding which Drydock repairs, in words; nil when none did. It is made
+// afresh from what that tick saw and the run as it was before it, as "drydock plan" and the dashboard make theirs.
+func planned(r playbook.Run, ticks []playbook.Tick) []string {
+	for _, t := range ticks {
+		if !t.Confirmed || !playbook.IsRepairable(t.Finding) {
+			continue
+		}
+		r.State, r.Memory = t.From, t.Before
+		r.Intents = slices.DeleteFunc(slices.Clone(r.Intents), func(i playbook.Intent) bool { return !i.PromisedAt.Before(t.At) })
+		return PlanWords(playbook.Plan(t.Policy, r, t.Observation))
+	}
+	return nil
+}
+
 // Confirmed are the findings that were confirmed, in order and without repeats. Rolling_out counts only when it is wanted:
 // it also says that a pod is just starting, and whether a look falls into that second is chance.
 func (r Run) Confirmed(want []playbook.Finding) []playbook.Finding {
@@ -221,8 +252,8 @@ func (e Expect) compareIncident(in Incident) (problems []string) {
 	if in.Status != e.Status {
 		problem("is %s, want %s", in.Status, e.Status)
 	}
-	if in.End != e.Outcome {
-		problem("ended as %q in the history, want %q", in.End, e.Outcome)
+	if in.End != e.End {
+		problem("ended as %q in the history, want %q", in.End, e.End)
 	}
 	var to []string
 	if e.EscalatedTo != "" {

@@ -374,7 +374,10 @@ func (m *simulation) do(a Act) {
 
 // doRemote makes an act happen that is not the carrier's.
 func (m *simulation) doRemote(a Act) {
-	human := func(kind playbook.ActKind) { m.w.Pager.Human(m.incident, kind, person) }
+	human := func(kind playbook.ActKind) {
+		m.w.Pager.Human(m.incident, kind, person)
+		m.w.Ledger.Wake(m.run) // PagerDuty sends a webhook about it
+	}
 	planHash := func() string { r, _ := m.w.Ledger.Run(m.run); return r.PlanHash }
 	switch a.Verb { //nolint:exhaustive // do has the carrier's
 	case Acknowledge:
@@ -388,14 +391,17 @@ func (m *simulation) doRemote(a Act) {
 	case Merge:
 		human(playbook.ActMerged)
 	case Snooze:
+		human(playbook.ActAcknowledged) // only what is acknowledged can be snoozed
 		human(playbook.ActSnoozed)
 	case SayOnPurpose:
 		human(playbook.ActOnPurpose)
 	case ApproverNote:
 		m.w.Pager.HumanApproves(m.incident, planHash(), person)
+		m.w.Ledger.Wake(m.run)
 	case StrangerNote: // what reads the notes drops it; that this is so is seen on the control plane
 	case Recover:
 		m.w.Pager.MonitoringResolves(m.incident)
+		m.w.Ledger.Wake(m.run)
 	case OpenDisk:
 		m.w.Pager.OpenDisk(carrierName)
 	case CloseDisk:
@@ -455,19 +461,7 @@ func (m *simulation) seen() Seen {
 	seen := Seen{Runs: map[string]Run{}, Broken: append(m.problems, m.w.Violations()...), Left: m.left()}
 	for _, id := range m.w.Ledger.Runs() {
 		r, _ := m.w.Ledger.Run(id)
-		out := Run{Outcome: r.Outcome}
-		for _, t := range m.w.Ledger.Ticks(id) {
-			out.States = append(out.States, t.To)
-			if t.Confirmed {
-				out.Findings = append(out.Findings, t.Finding)
-			}
-		}
-		out.States = slices.Compact(out.States)
-		out.Planned = Planned(r, m.w.Ledger.Ticks(id))
-		for _, i := range r.Intents {
-			out.Intents = append(out.Intents, Intent{Lane: i.Lane, Kind: i.Action.Kind(), Target: i.Action.Target().String(), Result: i.Result,
-				PromisedAt: i.PromisedAt, SettledAt: i.SettledAt})
-		}
+		out := RunOf(r, m.w.Ledger.Ticks(id))
 		for _, i := range r.Incidents {
 			in := m.w.Pager.Get(i.ID)
 			notes := make([]string, 0, len(in.Notes))
@@ -480,20 +474,6 @@ func (m *simulation) seen() Seen {
 		seen.Runs[m.names[id]] = out
 	}
 	return seen
-}
-
-// Planned is the plan at the first tick that confirmed a finding which Drydock repairs, in words; nil when none did. It is made
-// afresh from what that tick saw and the run as it was before it, as "drydock plan" and the dashboard make theirs.
-func Planned(r playbook.Run, ticks []playbook.Tick) []string {
-	for _, t := range ticks {
-		if !t.Confirmed || !playbook.IsRepairable(t.Finding) {
-			continue
-		}
-		r.State, r.Memory = t.From, t.Before
-		r.Intents = slices.DeleteFunc(slices.Clone(r.Intents), func(i playbook.Intent) bool { return !i.PromisedAt.Before(t.At) })
-		return PlanWords(playbook.Plan(t.Policy, r, t.Observation))
-	}
-	return nil
 }
 
 func (m *simulation) left() Left {
