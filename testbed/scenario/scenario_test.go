@@ -53,7 +53,7 @@ func agreedOf(s *scenariofile.Scenario, seen scenariofile.Seen) agreed {
 }
 
 // atLeastCompared keeps the comparison with the simulated carrier from shrinking unseen.
-const atLeastCompared = 60
+const atLeastCompared = 110
 
 // played picks the scenarios that a real control plane can play, and says which and how many are left out of what.
 func played(t *testing.T, all []scenariofile.Scenario) []scenariofile.Scenario {
