@@ -408,27 +408,26 @@ func kindWords(k Kind) string { return strings.ReplaceAll(string(k), "_", " ") }
 
 // changes lists in words what the run changed, from its intents: it can not disagree with the history.
 func (s *situation) changes() []string {
-	moved := map[string][]string{}
-	for _, i := range s.intents(KindEvict) {
-		if e, ok := i.Action.(Evict); ok && i.Result == Happened {
-			moved[e.Node] = append(moved[e.Node], e.Namespace+"/"+e.Pod)
-		}
-	}
 	var out []string
+	nodes := map[string]*nodeChanges{}
+	on := func(node string) *nodeChanges {
+		if nodes[node] == nil {
+			nodes[node] = &nodeChanges{}
+			out = append(out, node) // its place; what was done there is known in the end
+		}
+		return nodes[node]
+	}
 	for _, i := range s.r.Intents {
 		if i.Result != Happened {
 			continue
 		}
 		switch a := i.Action.(type) {
 		case Cordon:
-			out = append(out, "cordoned node "+a.Node)
+			on(a.Node).cordoned++
 		case Uncordon:
-			out = append(out, "uncordoned node "+a.Node)
+			on(a.Node).uncordoned++
 		case Evict:
-			if pods := moved[a.Node]; len(pods) > 0 {
-				out = append(out, fmt.Sprintf("evicted %s from node %s: %s", count(len(pods), "pod"), a.Node, strings.Join(pods, ", ")))
-				delete(moved, a.Node)
-			}
+			on(a.Node).evicted = append(on(a.Node).evicted, a.Namespace+"/"+a.Pod)
 		case OrphanDelete:
 			out = append(out, fmt.Sprintf("deleted DaemonSet %s/%s without its pods", a.Namespace, a.Name))
 		case Create:
@@ -447,5 +446,34 @@ func (s *situation) changes() []string {
 		case Annotate, Acknowledge, Escalate, Resolve:
 		}
 	}
+	for i, line := range out {
+		if done := nodes[line]; done != nil {
+			out[i] = "node " + line + ": " + done.words()
+		}
+	}
 	return out
+}
+
+// nodeChanges is what was done to one node.
+type nodeChanges struct {
+	cordoned, uncordoned int
+	evicted              []string
+}
+
+func (n *nodeChanges) words() string {
+	var parts []string
+	if n.cordoned > 0 {
+		parts = append(parts, "cordoned")
+	}
+	if k := len(n.evicted); k > 0 {
+		parts = append(parts, "evicted "+count(k, "pod")+" ("+strings.Join(n.evicted, ", ")+")")
+	}
+	switch {
+	case n.uncordoned == 0:
+	case n.uncordoned < n.cordoned:
+		parts = append(parts, "uncordoned and cordoned again")
+	default:
+		parts = append(parts, "uncordoned")
+	}
+	return strings.Join(parts, ", ")
 }

@@ -12,6 +12,9 @@ const noteLimit = 4000
 // nodesShown is how many nodes a note lists by name.
 const nodesShown = 8
 
+// foundShown is how many nodes a note names for one finding.
+const foundShown = 3
+
 // relatedShown is how many other incidents of the run a note names.
 const relatedShown = 5
 
@@ -47,6 +50,7 @@ func (s *situation) noteProgress(st State) string {
 	if st == AwaitingApproval {
 		s.approvalWanted(&n)
 	}
+	s.alsoSee(&n)
 	s.found(&n)
 	s.nodes(&n)
 	if changed := s.changes(); len(changed) > 0 {
@@ -56,7 +60,6 @@ func (s *situation) noteProgress(st State) string {
 		n.list("Changed now:", still)
 	}
 	n.item("To stop it:", "%s this incident, or add the note \"drydock hands off\"; Drydock then takes back what is still changed", s.stopsBy())
-	s.alsoSee(&n)
 	return s.close(&n)
 }
 
@@ -156,9 +159,9 @@ func (s *situation) noteResolved(in RunIncident, facts Incident) string {
 		n.line("%s: %s on %s is healthy, and nothing had to be changed.", verb, s.name(), s.r.Target.Carrier)
 	}
 	n.item("Proof:", "%s, watched for %s", s.d.Why, short(s.m.Sightings[claimHealthy].Last.Sub(s.m.Sightings[claimHealthy].First)))
+	s.alsoSee(&n)
 	s.body(&n)
 	s.related(&n, in)
-	s.alsoSee(&n)
 	return s.close(&n)
 }
 
@@ -184,6 +187,7 @@ func (s *situation) noteEnding(in RunIncident, escalated bool) string {
 	if escalated {
 		n.item("Next step:", "%s", nextStep(s.m.Ending.Finding))
 	}
+	s.alsoSee(&n)
 	if s.r.Mode == ModeObserve && IsRepairable(s.d.Finding) {
 		n.item("Would do:", "%s", orElse(describePlan(s.remaining()), "nothing"))
 	}
@@ -192,7 +196,6 @@ func (s *situation) noteEnding(in RunIncident, escalated bool) string {
 		n.list("Past tries:", s.ledger.Tries)
 	}
 	s.related(&n, in)
-	s.alsoSee(&n)
 	if escalated {
 		s.evidence(&n)
 	}
@@ -251,9 +254,17 @@ func (s *situation) sawFull() bool {
 
 // found lists what was confirmed, or what is seen now when nothing is yet.
 func (s *situation) found(n *noteText) {
-	lines := make([]string, 0, len(s.m.Found))
+	var lines []string
+	of := map[Finding]int{}
 	for _, f := range s.m.Found {
-		lines = append(lines, fmt.Sprintf("%s: %s", f.Finding, clip(f.Why, 300)))
+		if of[f.Finding]++; of[f.Finding] <= foundShown {
+			lines = append(lines, fmt.Sprintf("%s: %s", f.Finding, clip(f.Why, 300)))
+		}
+	}
+	for _, f := range Findings() {
+		if more := of[f] - foundShown; more > 0 {
+			lines = append(lines, fmt.Sprintf("%s: on %s as well", f, count(more, "more node")))
+		}
 	}
 	if len(lines) == 0 && s.d.Finding != FindingHealthy {
 		lines = append(lines, fmt.Sprintf("%s: %s", s.d.Finding, clip(s.d.Why, 300)))

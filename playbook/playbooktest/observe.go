@@ -103,6 +103,12 @@ func (c *Carrier) readSet(s *DaemonSet) playbook.DaemonSet {
 }
 
 func (c *Carrier) readNodes(s *DaemonSet, t playbook.Target, limit int) []playbook.Node {
+	pinned := map[string][]*Pod{}
+	for _, p := range c.pods {
+		if p.Namespace == t.Namespace && p.App == t.DaemonSet {
+			pinned[p.Pinned] = append(pinned[p.Pinned], p)
+		}
+	}
 	nodes := make([]playbook.Node, 0, len(c.nodes))
 	for _, n := range c.nodes {
 		seen := playbook.Node{
@@ -118,10 +124,8 @@ func (c *Carrier) readNodes(s *DaemonSet, t playbook.Target, limit int) []playbo
 			seen.ExcludedBy = s.excludes(n)
 			seen.Expected = seen.ExcludedBy == ""
 		}
-		for _, p := range c.pods {
-			if p.Namespace == t.Namespace && p.App == t.DaemonSet && p.Pinned == n.Name {
-				seen.Pods = append(seen.Pods, readPod(p, s))
-			}
+		for _, p := range pinned[n.Name] {
+			seen.Pods = append(seen.Pods, readPod(p, s))
 		}
 		nodes = append(nodes, seen)
 	}
