@@ -152,7 +152,7 @@ func (s *situation) controllerSettled() bool {
 
 // stepController nudges first, and restarts the controller-manager only when that did not help.
 func (s *situation) stepController() {
-	if s.changing() || s.blind != "" || s.refusal().Refuses() || !s.ds().Exists {
+	if s.changing() || s.blindToChange() != "" || s.refusal().Refuses() || !s.ds().Exists {
 		return
 	}
 	if !s.leaseRanOut() && !s.nudged() {

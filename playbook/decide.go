@@ -304,6 +304,9 @@ func (s *situation) why(e edge) string {
 
 // reason is what the run sees, and which reading it waits for before it can do something about it.
 func (s *situation) reason() string {
+	if s.d.Confirmed && IsRepairable(s.d.Finding) && s.o.Lease.IsUnknown() {
+		return s.d.Why + "; waiting: " + s.blindToChange()
+	}
 	if s.d.Finding == FindingAbsent && s.d.Confirmed {
 		switch {
 		case s.o.Namespace.IsUnknown():

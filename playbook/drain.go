@@ -248,7 +248,7 @@ func (s *situation) placed(node string) bool {
 // the reapply after every drain, as the runbook's letter does.
 func (s *situation) drainWantsReapply() bool {
 	dr := s.m.Drain
-	if dr == nil || dr.Over || dr.Reapplied || s.changing() || s.blind != "" || dr.FreeSince.IsZero() ||
+	if dr == nil || dr.Over || dr.Reapplied || s.changing() || s.blindToChange() != "" || dr.FreeSince.IsZero() ||
 		s.p.DaemonSet.Reapply == ReapplyNever || s.reapplyRefusal().Refuses() || s.surgeryRefusal().Refuses() {
 		return false
 	}
@@ -308,7 +308,7 @@ func (s *situation) stepPlaced(owed Obligation) {
 }
 
 func (s *situation) stepCordon(n Node, pods NodePods, counted bool) {
-	if !counted || s.blind != "" {
+	if !counted || s.blindToChange() != "" {
 		return
 	}
 	if no := s.surgeryRefusal().or(s.drainRefusal(n.Name)); no.Refuses() {
@@ -346,7 +346,7 @@ func (s *situation) stepEvict(n Node, pods NodePods, owed Obligation) {
 		s.failDrain(why)
 		s.promise(owed.Action, owed.Seq)
 	}
-	if s.blind != "" {
+	if s.blindToChange() != "" {
 		return
 	}
 	taken := len(happened(moved))

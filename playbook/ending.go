@@ -241,7 +241,7 @@ func (s *situation) promiseUndo(owed []Obligation) {
 	for _, creates := range []bool{true, false} {
 		for _, o := range owed {
 			_, isCreate := o.Action.(Create)
-			if isCreate != creates || s.stillDeleting(o.Action) || !s.undoDue(o) {
+			if isCreate != creates || s.stillDeleting(o.Action) || !s.undoDue(o) || s.forsaken(o) {
 				continue
 			}
 			if isCreate && s.m.Reapply != nil && !s.createDue() && s.inStateFor() < createBy {
@@ -252,6 +252,11 @@ func (s *situation) promiseUndo(owed []Obligation) {
 			return
 		}
 	}
+}
+
+// forsaken: an old create is left to people (Run.Forsaken), unless it can do no harm, because the DaemonSet exists again.
+func (s *situation) forsaken(o Obligation) bool {
+	return s.r.Forsaken(o, s.now) && !s.ds().Exists
 }
 
 // undoDue spaces repeated tries of one undo: 1, 2, 4 ... seconds, at most a minute.

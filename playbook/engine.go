@@ -34,6 +34,8 @@ type Engine struct {
 	Log   *slog.Logger
 	// Ticked is told of each committed tick, for metrics; nil: nobody.
 	Ticked func(before, after Run, d Decision)
+	// Quarantined is told of a run whose ticks panicked MaxPanics times; nil: nobody.
+	Quarantined func(runID, panicked string)
 
 	mu    sync.Mutex
 	cache map[string]cachedIncident
@@ -66,18 +68,32 @@ type tick struct {
 	again map[int]bool
 	// withdrawn are open intents that the decision no longer wants: act settles them instead of sending them.
 	withdrawn []int
+	// lease is the carrier's Lease, once this tick has read it.
+	lease Reading[CarrierLease]
 }
 
 // Advance makes one tick of a run: recover, observe, decide, promise, act. ErrBusy when another replica holds the
-// target; ErrConflict or ErrLeaseLost when the run changed or was taken over meanwhile: nothing was lost, tick again.
-func (e *Engine) Advance(ctx context.Context, runID string) error {
-	t, err := e.begin(ctx, runID)
+// target; ErrConflict or ErrLeaseLost when the run changed or was taken over meanwhile: nothing was lost, tick again. A tick
+// that panics is a *PanicError; MaxPanics of them quarantine the run.
+func (e *Engine) Advance(ctx context.Context, runID string) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = e.panicked(ctx, runID, p)
+		}
+	}()
+	h, err := e.Ledger.Acquire(ctx, runID)
 	if err != nil {
-		return err
+		return fmt.Errorf("acquire run %s: %w", runID, err)
 	}
-	defer t.h.Release()
-	if t.run.State.Ended() {
+	defer h.Release()
+	t, err := e.begin(h)
+	switch {
+	case err != nil:
+		return err
+	case t.run.State.Ended():
 		return t.tidy()
+	case t.run.Panics >= MaxPanics:
+		return t.quarantine()
 	}
 	if err := t.recover(); err != nil {
 		return err
@@ -88,22 +104,22 @@ func (e *Engine) Advance(ctx context.Context, runID string) error {
 	return t.act()
 }
 
-func (e *Engine) begin(ctx context.Context, runID string) (*tick, error) {
-	h, err := e.Ledger.Acquire(ctx, runID)
-	if err != nil {
-		return nil, fmt.Errorf("acquire run %s: %w", runID, err)
-	}
+func (e *Engine) begin(h Hold) (*tick, error) {
+	runID := h.RunID()
 	began := e.Clock()
 	run, now, err := e.Ledger.Load(h.Context(), h)
 	if err != nil {
-		h.Release()
 		return nil, fmt.Errorf("load run %s: %w", runID, err)
 	}
-	t := &tick{e: e, h: h, run: run, policy: e.Policy(run.Target), now: now, began: began,
-		again: map[int]bool{}, log: e.Log.With("run", runID, "target", run.Target.String())}
 	if !slices.Contains(States(), run.State) || run.TableVersion != TableVersion {
-		h.Release()
 		return nil, fmt.Errorf("advance run %s: %w", runID, ErrForeignTable)
+	}
+	t := &tick{e: e, h: h, run: run, now: now, began: began, again: map[int]bool{},
+		log: e.Log.With("run", runID, "target", run.Target.String())}
+	if run.State.Ended() || run.Panics >= MaxPanics {
+		t.policy = e.policyOf(run.Target)
+	} else {
+		t.policy = e.Policy(run.Target)
 	}
 	if t.carrier, err = e.Carrier(run.Target.Carrier); err != nil {
 		t.carrier = unreachable{why: err.Error()}
@@ -143,6 +159,8 @@ func (t *tick) recoverOne(i Intent) (s Settlement, ok bool, err error) {
 	switch {
 	case i.SentAt.IsZero() && remote == "pagerduty":
 		return Settlement{}, false, nil // act sends it
+	case remote == "carrier" && t.stale(ctx):
+		return Settlement{}, false, nil // not even what was never sent is known: the true ledger may have sent it
 	case i.SentAt.IsZero():
 		// Begin is written before each call, under the lease: without it there was no call.
 		return Settlement{Result: NotHappened, Detail: "it was never sent"}, true, nil
@@ -288,6 +306,7 @@ func (t *tick) observe() Observation {
 		o.Ledger = Known(f)
 	}
 	t.carrier.Observe(ctx, Look{Target: t.run.Target, Policy: t.policy}, &o)
+	o.Lease = t.carrierLease(ctx)
 	for _, in := range t.run.Incidents {
 		if in.End == "" {
 			o.Incidents[in.ID] = t.incident(ctx, in, false)
@@ -451,7 +470,8 @@ func (t *tick) commit(o Observation, d Decision) error {
 			after.Incidents[i].End = end
 		}
 	}
-	c := Commit{Run: after, Promises: d.Promises, Release: d.Release}
+	lease, _ := o.Lease.Get()
+	c := Commit{Run: after, Promises: d.Promises, Release: d.Release, LeaseCount: lease.Count.Number}
 	if d.Outcome != "" {
 		c.Run.Outcome, c.Run.FinishedAt = d.Outcome, t.now
 	} else {
@@ -485,6 +505,10 @@ func (t *tick) act() error {
 	blocked := map[Lane]bool{}
 	for _, i := range open {
 		if blocked[i.Lane] || !t.laneOpen(i.Lane) {
+			continue
+		}
+		if i.Lane.Remote() == "carrier" && t.stale(t.h.Context()) {
+			blocked[i.Lane] = true
 			continue
 		}
 		if !i.SentAt.IsZero() && !t.again[i.Seq] {
@@ -548,6 +572,13 @@ func (t *tick) send(i Intent) error {
 		}
 		call.Manifest = m
 	}
+	if i.IsChange() {
+		if why := t.hold(); why != "" {
+			return t.settle(i, Settlement{Result: NotHappened, Detail: why})
+		}
+	}
+	// The deadline that is noted covers the note itself: nobody may wait for less than the call can take.
+	begun := t.e.Clock()
 	err := t.e.Ledger.Begin(t.h.Context(), t.h, i.Seq, t.clock().Add(callTimeout))
 	var refused *RefusedError
 	if errors.As(err, &refused) {
@@ -556,7 +587,7 @@ func (t *tick) send(i Intent) error {
 	if err != nil {
 		return fmt.Errorf("begin intent %d (%s): %w", i.Seq, i.Action.Kind(), err)
 	}
-	ctx, cancel := context.WithTimeout(t.h.Context(), callTimeout)
+	ctx, cancel := context.WithTimeout(t.h.Context(), callTimeout-t.e.Clock().Sub(begun))
 	defer cancel()
 	s, err := t.do(ctx, i.Lane, call)
 	if err != nil {
@@ -575,34 +606,6 @@ func (t *tick) do(ctx context.Context, l Lane, call Call) (Settlement, error) {
 	return t.carrier.Do(ctx, call)
 }
 
-// tidy puts right what an ended run still owes. The machine does not end a run that owes something; a restored database
-// or a person's hand in it can.
-func (t *tick) tidy() error {
-	if err := t.recover(); err != nil {
-		return err
-	}
-	if len(t.run.OpenIntents()) > 0 {
-		return nil
-	}
-	owed := slices.DeleteFunc(t.run.Owed(), func(o Obligation) bool { return !undoDue(t.run.Intents, o, t.now) })
-	if len(owed) == 0 {
-		return nil
-	}
-	next := owed[0]
-	for _, o := range owed {
-		if _, isCreate := o.Action.(Create); isCreate {
-			next = o
-		}
-	}
-	c := Commit{Run: t.run, Promises: []Promise{{Action: next.Action, Undoes: next.Seq}}}
-	run, err := t.e.Ledger.Commit(t.h.Context(), t.h, c)
-	if err != nil {
-		return fmt.Errorf("promise undo of ended run %s: %w", t.run.ID, err)
-	}
-	t.run = run
-	return t.act()
-}
-
 // unreachable is a carrier that the registry could not give: every reading is unknown, every call unproven.
 type unreachable struct{ why string }
 
@@ -619,6 +622,14 @@ func (u unreachable) Do(context.Context, Call) (Settlement, error) {
 
 func (u unreachable) Touch(context.Context, Ref, string, int64) (bool, error) {
 	return false, errors.New("carrier is not reachable: " + u.why)
+}
+
+func (u unreachable) Lease(context.Context) Reading[CarrierLease] {
+	return Unknown[CarrierLease](u.why)
+}
+
+func (u unreachable) Hold(context.Context, string, Count) (CarrierLease, error) {
+	return CarrierLease{}, errors.New("carrier is not reachable: " + u.why)
 }
 
 func (u unreachable) State(context.Context, Ref) (ObjectState, error) {

@@ -74,6 +74,11 @@ type Ledger interface {
 	// superseded are given back, but for the claim, and for a promotion that was sent and not seen: the CI may start it later. It discharges the obligation that the intent undoes, or its own when it did
 	// not happen. Settling a settled intent again with the same result is a no-op.
 	Settle(ctx context.Context, h Hold, seq int, s Settlement) (Run, error)
+	// Count is what the ledger has promised on a carrier.
+	Count(ctx context.Context, carrier string) (Count, error)
+	// Panicked counts a tick that panicked, over all replicas and restarts, and returns how many have. It needs no hold: that
+	// it happened is a fact, whoever holds the run by now.
+	Panicked(ctx context.Context, runID string) (int, error)
 	// Backup returns the manifest that was committed with an orphan delete of this run.
 	Backup(ctx context.Context, runID, sha256 string) (Manifest, error)
 }
@@ -94,7 +99,10 @@ type Commit struct {
 	// Store says whether the tick is worth a history row (something changed); the next tick is scheduled either way.
 	Store    bool
 	NextTick time.Time // zero when the run has ended
-	Release  bool      // give the claim (and held reservations that nothing owes any more) back
+	// LeaseCount is the number on the carrier's Lease as the tick saw it. A commit that promises a change raises the ledger's
+	// own number, with a new token, when the two are equal: it is never more than one ahead, and never catches up by itself.
+	LeaseCount int64
+	Release    bool // give the claim (and held reservations that nothing owes any more) back
 }
 
 // Tick is one row of the history. It holds enough to decide again.

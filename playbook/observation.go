@@ -18,6 +18,8 @@ type Observation struct {
 	Namespace  Reading[Namespace]  `json:"namespace"`
 	Nodes      Reading[[]Node]     `json:"nodes"`
 	Controller Reading[Controller] `json:"controller"` // the controller-manager's Lease
+	// Lease is the carrier's Lease of ours, read in the modes that change something.
+	Lease Reading[CarrierLease] `json:"lease"`
 	// Covered names nodes that were expected, ready and had a ready daemon pod when the observation was compacted.
 	Covered []string `json:"covered,omitempty"`
 
@@ -329,6 +331,8 @@ type LedgerFacts struct {
 	// ApprovedHash is the plan hash that a person approved, by whom.
 	ApprovedHash string `json:"approved_hash,omitempty"`
 	ApprovedBy   string `json:"approved_by,omitempty"`
+	// Count is what the ledger has promised on this carrier; CarrierLease tells by it whether the ledger is behind.
+	Count Count `json:"count,omitzero"`
 	// LastSeen is the DaemonSet as an earlier tick of any run of this target saw it last.
 	LastSeen *DaemonSet `json:"last_seen,omitempty"`
 }

@@ -222,7 +222,7 @@ func (s *situation) reapplyNeeded() bool {
 
 func (s *situation) stepDelete() {
 	re := s.m.Reapply
-	if s.blind != "" || s.d.Finding == FindingUnknown {
+	if s.blindToChange() != "" || s.d.Finding == FindingUnknown {
 		return
 	}
 	if !s.reapplyNeeded() {

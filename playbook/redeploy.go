@@ -123,7 +123,7 @@ func (s *situation) stepRedeploy() {
 	if len(s.promotes()) > 0 {
 		return
 	}
-	if !ok || s.changing() || s.blind != "" || s.refusal().Refuses() || promo.Build == 0 || s.ds().Exists {
+	if !ok || s.changing() || s.blindToChange() != "" || s.refusal().Refuses() || promo.Build == 0 || s.ds().Exists {
 		return
 	}
 	s.promise(s.promotion(promo), 0, s.promoteReservations()...)

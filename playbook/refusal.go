@@ -30,13 +30,17 @@ const (
 	RefusedByRepeat    = "already_tried"
 	RefusedByProof     = "no_proof"
 	RefusedByKill      = "kill_switch"
+	RefusedByRights    = "lease_rights"
+	RefusedByOther     = "other_installation"
+	RefusedByStale     = "stale_database"
 )
 
 // Refusals lists every name, for metrics and docs.
 func Refusals() []string {
 	return []string{RefusedByMode, RefusedByBreaker, RefusedByFlapping, RefusedByCoolDown, RefusedBySystem, RefusedByDeadline, RefusedBySelector,
 		RefusedByShare, RefusedByNamespace, RefusedByCordon, RefusedByNeed, RefusedByPods, RefusedByBudget, RefusedByConfig,
-		RefusedByOwner, RefusedByFinalizer, RefusedByRepeat, RefusedByProof, RefusedByKill}
+		RefusedByOwner, RefusedByFinalizer, RefusedByRepeat, RefusedByProof, RefusedByKill, RefusedByRights, RefusedByOther,
+		RefusedByStale}
 }
 
 func refuse(name, format string, args ...any) Refusal {

@@ -24,6 +24,12 @@ type Carrier interface {
 	// Touch bumps our annotation on the Node, DaemonSet or Deployment, so that a resourceVersion which a paused worker
 	// still holds is stale (kubernetes.md fact 10). It reports false when the object is gone or of a kind that can not be touched.
 	Touch(ctx context.Context, ref Ref, run string, generation int64) (bool, error)
+	// Lease reads the carrier's Lease, consistently. That there is none yet, and that a right on it is missing, are values.
+	Lease(ctx context.Context) Reading[CarrierLease]
+	// Hold makes the carrier's Lease name the installation with this count, by compare-and-swap, unless the Lease refuses it
+	// (CarrierLease.Refusal): then nothing is written. It returns the Lease as it is then. An error means that whether it was
+	// written is not known, which harms nothing: the same may be written again.
+	Hold(ctx context.Context, installation string, c Count) (CarrierLease, error)
 	// State reads one object afresh, to find out whether a promised call happened.
 	State(ctx context.Context, ref Ref) (ObjectState, error)
 }

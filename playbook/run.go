@@ -90,6 +90,8 @@ type Run struct {
 	WokenAt time.Time
 	// Ticks is how many ticks were stored.
 	Ticks int
+	// Panics is how many ticks of the run panicked.
+	Panics int
 
 	Memory  Memory
 	Intents []Intent

@@ -274,6 +274,8 @@ func (s *situation) refusal() Refusal {
 	switch {
 	case s.r.Mode == ModeObserve:
 		return refuse(RefusedByMode, "the carrier's mode is observe")
+	case s.leaseRefusal().Refuses():
+		return s.leaseRefusal()
 	case !s.ledgerKnown:
 		return Refusal{}
 	case s.now.Before(s.ledger.BreakerUntil):
@@ -320,6 +322,9 @@ func (s *situation) used(r Reservation) int { return s.ledger.Used[r.Budget()] }
 func (s *situation) fits(r Reservation) bool { return s.used(r)+r.Amount <= r.Limit }
 
 func (s *situation) promise(a Action, undoes int, reservations ...Reservation) *Promise {
+	if s.stale() && IsChange(a) {
+		return &Promise{} // an undo too
+	}
 	s.promises = append(s.promises, Promise{Action: a, Undoes: undoes, Reservations: reservations})
 	return &s.promises[len(s.promises)-1]
 }

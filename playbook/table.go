@@ -43,6 +43,8 @@ var (
 	gTargetBusy        = &guard{"another run of the target is unwinding", func(s *situation) bool { return !s.ledgerKnown || s.ledger.TargetHolder != "" }}
 	gUnconfirmed       = &guard{"not yet confirmed", func(s *situation) bool { return !s.d.Confirmed }}
 	gBlind             = &guard{"a reading beyond the carrier is missing", func(s *situation) bool { return s.blind != "" }}
+	gBlindToChange     = &guard{"a reading without which nothing may be changed is missing", func(s *situation) bool { return s.blindToChange() != "" }}
+	gStale             = &guard{"the database is behind the carrier", (*situation).stale}
 	gObserving         = &guard{"the mode is observe", func(s *situation) bool { return s.r.Mode == ModeObserve }}
 	gClaimHeld         = &guard{"another run holds the carrier's claim", func(s *situation) bool { return s.ledger.ClaimHolder != "" }}
 	gRefused           = &guard{"no change may be made now", func(s *situation) bool { return s.refusal().Refuses() }}
@@ -125,6 +127,7 @@ func globalEdges() []edge {
 		refuses(gKillSwitch, func(s *situation) Refusal {
 			return refuse(RefusedByKill, "the kill switch is engaged: %s", s.ledger.KillSwitch)
 		}),
+		refuses(gStale, (*situation).leaseRefusal),
 		handOver(gDeadline, func(s *situation) string {
 			return fmt.Sprintf("the run's deadline has passed (%s): %s", short(s.now.Sub(s.r.StartedAt)), orElse(s.blind, s.reason()))
 		}),
@@ -155,7 +158,7 @@ func actVerb(k ActKind) string {
 func change(when *guard, no func(*situation) Refusal, rest ...edge) []edge {
 	head := []edge{
 		{when: gUnconfirmed, to: Triage},
-		{when: gBlind, to: Triage},
+		{when: gBlindToChange, to: Triage},
 	}
 	head = append(head, standDown(gObserving, func(s *situation) string { return "the carrier's mode is observe: " + s.d.Why }))
 	return append(append(head, rest...),

@@ -62,6 +62,7 @@ func (s *Store) Facts(ctx context.Context, _ playbook.Hold, r playbook.Run) (pla
 	})
 	batch.Queue(`SELECT cancelled_by, approved_hash, approved_by FROM runs WHERE id = $1`, r.ID).
 		QueryRow(func(row pgx.Row) error { return row.Scan(&f.Cancelled, &f.ApprovedHash, &f.ApprovedBy) })
+	batch.Queue(countSQL, r.Target.Carrier).QueryRow(scanCount(&f.Count))
 	batch.Queue(`SELECT daemonset FROM last_seen WHERE target = $1`, r.Target.String()).
 		QueryRow(func(row pgx.Row) error { return scanLastSeen(row, &f) })
 	if err := s.pool.SendBatch(ctx, batch).Close(); err != nil {

@@ -168,6 +168,9 @@ func (s *Store) commitTick(ctx context.Context, tx pgx.Tx, h playbook.Hold, f fe
 		if why != "" {
 			return none, &playbook.RefusedError{Why: "kill switch: " + why}
 		}
+		if err := raiseCount(ctx, tx, f.carrier, c.LeaseCount, w.id); err != nil {
+			return none, err
+		}
 	}
 	run, err := updateRun(ctx, tx, f, c, w)
 	if err != nil {

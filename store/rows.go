@@ -22,7 +22,7 @@ type querier interface {
 }
 
 const runColumns = `r.id, r.carrier, r.namespace, r.daemonset, r.trigger, r.retriggered_from, r.requested_by, r.reason, r.mode, r.table_version,
-	r.state, r.finding, r.confirmed, r.why, r.outcome, r.started_at, r.finished_at, r.deadline, r.plan_hash, r.version, r.ticks, r.memory, r.woken_at`
+	r.state, r.finding, r.confirmed, r.why, r.outcome, r.started_at, r.finished_at, r.deadline, r.plan_hash, r.version, r.ticks, r.memory, r.woken_at, r.panics`
 
 func scanRun(row pgx.CollectableRow) (playbook.Run, error) {
 	var r playbook.Run
@@ -30,7 +30,7 @@ func scanRun(row pgx.CollectableRow) (playbook.Run, error) {
 	var memory []byte
 	err := row.Scan(&r.ID, &r.Target.Carrier, &r.Target.Namespace, &r.Target.DaemonSet, &r.Trigger, &r.RetriggeredFrom,
 		&r.RequestedBy, &r.Reason, &r.Mode, &r.TableVersion, &r.State, &r.Finding, &r.Confirmed, &r.Why, &r.Outcome, &r.StartedAt,
-		&finished, &r.Deadline, &r.PlanHash, &r.Version, &r.Ticks, &memory, &woken)
+		&finished, &r.Deadline, &r.PlanHash, &r.Version, &r.Ticks, &memory, &woken, &r.Panics)
 	if err != nil {
 		return r, err
 	}

@@ -38,6 +38,7 @@ type Carrier struct {
 	manager  ControllerManager
 	reader   kubernetes.Interface
 	actor    kubernetes.Interface
+	rights   leaseRights
 }
 
 var _ playbook.Carrier = (*Carrier)(nil)

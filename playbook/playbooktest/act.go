@@ -190,6 +190,34 @@ func (c *Carrier) restart(call playbook.Call) playbook.Settlement {
 	return c.did(call, Effect{})
 }
 
+// Lease reads the carrier's Lease of ours.
+func (c *Carrier) Lease(context.Context) playbook.Reading[playbook.CarrierLease] {
+	if why := cmp.Or(c.Unreachable, c.Unreadable["lease"]); why != "" {
+		return playbook.Unknown[playbook.CarrierLease](why)
+	}
+	l := c.lease
+	l.Denied = c.mayNotLease
+	return playbook.Known(l)
+}
+
+// Hold writes it, unless it refuses.
+func (c *Carrier) Hold(ctx context.Context, installation string, count playbook.Count) (playbook.CarrierLease, error) {
+	l, ok := c.Lease(ctx).Get()
+	switch {
+	case !ok:
+		return l, fmt.Errorf("hold the Lease: %s", c.Lease(ctx).Why())
+	case l.Refusal(c.Name, installation, count).Refuses():
+		return l, nil
+	}
+	c.lease = playbook.CarrierLease{Holder: installation, Count: count}
+	return c.lease, nil
+}
+
+// TakenBy makes the Lease another installation's, or another copy's of this one, with that count.
+func (c *Carrier) TakenBy(installation string, count playbook.Count) {
+	c.lease = playbook.CarrierLease{Holder: installation, Count: count}
+}
+
 // Touch bumps an annotation of ours, so that a resourceVersion which a paused worker holds is stale.
 func (c *Carrier) Touch(_ context.Context, ref playbook.Ref, run string, generation int64) (bool, error) {
 	if c.Unreachable != "" {

@@ -60,7 +60,10 @@ type Carrier struct {
 	namespaces map[string]*Namespace
 	events     []daemonEvent
 	controller controllerManager
-	waking     bool
+	lease      playbook.CarrierLease
+	// mayNotLease is the API server's word about a missing right on the Lease; empty: all are there.
+	mayNotLease string
+	waking      bool
 	// bearing is the revision hashes that the controller has stored, by DaemonSet: a new one needs the right to create.
 	bearing    map[string]bool
 	managerLog map[string][]playbook.LogLine // by "namespace/name"

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime"
 	"time"
 
 	"github.com/drydock/drydock/playbook"
@@ -81,9 +82,6 @@ type Hit struct {
 	Failure Failure
 }
 
-// crash unwinds a tick whose worker is lost. The world recovers it; the product never sees it.
-type crash struct{}
-
 var errInjected = errors.New("connection reset by peer")
 
 // probe counts the external calls and lets the planned ones fail.
@@ -153,9 +151,10 @@ func (p *probe) land(failure Failure, op string, reach Reach, late time.Duration
 	})
 }
 
+// lose ends the tick as the end of its process does: nothing of the product runs any more. World.tick made a goroutine for it.
 func (p *probe) lose(failure Failure) {
 	p.crashed = failure
-	panic(crash{})
+	runtime.Goexit()
 }
 
 // The decorators: what the engine is given instead of the ledger, the carriers, the pager and the promoter.
@@ -219,6 +218,15 @@ func (l probedLedger) Settle(ctx context.Context, h playbook.Hold, seq int, s pl
 	return through(l.probe, "ledger settle", Writes, 0, func() (playbook.Run, error) { return l.l.Settle(ctx, h, seq, s) })
 }
 
+func (l probedLedger) Count(ctx context.Context, carrier string) (playbook.Count, error) {
+	return through(l.probe, "ledger count", Reads, 0, func() (playbook.Count, error) { return l.l.Count(ctx, carrier) })
+}
+
+// Panicked is no place to fail: it comes after a tick that has failed already.
+func (l probedLedger) Panicked(ctx context.Context, runID string) (int, error) {
+	return l.l.Panicked(ctx, runID)
+}
+
 func (l probedLedger) Backup(ctx context.Context, runID, sha256 string) (playbook.Manifest, error) {
 	return through(l.probe, "ledger backup", Reads, 0, func() (playbook.Manifest, error) { return l.l.Backup(ctx, runID, sha256) })
 }
@@ -255,6 +263,20 @@ func (c probedCarrier) Do(ctx context.Context, call playbook.Call) (playbook.Set
 
 func (c probedCarrier) Touch(ctx context.Context, ref playbook.Ref, run string, generation int64) (bool, error) {
 	return through(c.probe, "carrier touch", Mutates, 0, func() (bool, error) { return c.c.Touch(ctx, ref, run, generation) })
+}
+
+func (c probedCarrier) Lease(ctx context.Context) playbook.Reading[playbook.CarrierLease] {
+	r, err := through(c.probe, "carrier lease", Reads, 0, func() (playbook.Reading[playbook.CarrierLease], error) {
+		return c.c.Lease(ctx), nil
+	})
+	if err != nil {
+		return playbook.Unknown[playbook.CarrierLease](err.Error())
+	}
+	return r
+}
+
+func (c probedCarrier) Hold(ctx context.Context, installation string, count playbook.Count) (playbook.CarrierLease, error) {
+	return through(c.probe, "carrier hold", Mutates, 0, func() (playbook.CarrierLease, error) { return c.c.Hold(ctx, installation, count) })
 }
 
 func (c probedCarrier) State(ctx context.Context, ref playbook.Ref) (playbook.ObjectState, error) {

@@ -188,6 +188,9 @@ func (w *World) inspectCall(call playbook.Call) {
 	if r.Mode == playbook.ModeObserve {
 		w.violate("%s was called in mode observe", kind)
 	}
+	if l := w.carriers[r.Target.Carrier].lease; l.Holder != w.Policy.Installation || l.Count != w.Ledger.counts[r.Target.Carrier] {
+		w.violate("%s was called though the carrier's Lease says %s %d, and the ledger %d", kind, l.Holder, l.Count.Number, w.Ledger.counts[r.Target.Carrier].Number)
+	}
 	if w.Ledger.ClaimHolder(r.Target.Carrier) != r.ID {
 		w.violate("I6: run %s changes %s without holding its claim", r.ID, r.Target.Carrier)
 	}

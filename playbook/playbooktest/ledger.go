@@ -32,6 +32,10 @@ type Ledger struct {
 	spent   []spending
 	kill    map[string]string
 	breaker map[string]time.Time
+	counts  map[string]playbook.Count // by carrier
+	draws   int
+	// Copy tells the tokens of one ledger from those of its copies.
+	Copy string
 }
 
 type ledgerRun struct {
@@ -63,7 +67,7 @@ type spending struct {
 // NewLedger makes an empty ledger.
 func NewLedger(clock *Clock) *Ledger {
 	return &Ledger{clock: clock, runs: map[string]*ledgerRun{}, leases: map[string]*lease{}, claims: map[string]string{},
-		kill: map[string]string{}, breaker: map[string]time.Time{}}
+		kill: map[string]string{}, breaker: map[string]time.Time{}, counts: map[string]playbook.Count{}}
 }
 
 // StartRun makes a run, due at once.
@@ -251,7 +255,7 @@ func (l *Ledger) Facts(_ context.Context, h playbook.Hold, run playbook.Run) (pl
 	}
 	t := r.run.Target
 	f := playbook.LedgerFacts{KillSwitch: l.killed(t.Carrier), Used: map[string]int{}, Cancelled: r.cancel,
-		ApprovedHash: r.approved, ApprovedBy: r.approver}
+		ApprovedHash: r.approved, ApprovedBy: r.approver, Count: l.counts[t.Carrier]}
 	if holder := l.claims[t.Carrier]; holder != run.ID {
 		f.ClaimHolder = holder
 	}
@@ -370,6 +374,42 @@ func (l *Ledger) used(budget string) int {
 		}
 	}
 	return sum
+}
+
+// Count is what was promised on a carrier.
+func (l *Ledger) Count(_ context.Context, carrier string) (playbook.Count, error) {
+	return l.counts[carrier], nil
+}
+
+// draw is a count that no other ledger has drawn.
+func (l *Ledger) draw(number int64) playbook.Count {
+	l.draws++
+	return playbook.Count{Number: number, Token: fmt.Sprintf("%s#%d", l.Copy, l.draws)}
+}
+
+// ConfirmCarrier puts the ledger ahead of the carrier's Lease, at an admin's word. What an earlier copy had promised is looked
+// at again, whether or not this one knows that it was sent.
+func (l *Ledger) ConfirmCarrier(_ context.Context, carrier string, seen int64) (playbook.Count, error) {
+	l.counts[carrier] = l.draw(max(l.counts[carrier].Number, seen) + 1)
+	for _, r := range l.runs {
+		for n := range r.run.Intents {
+			if i := &r.run.Intents[n]; i.Open() && i.SentAt.IsZero() && i.Lane == playbook.CarrierLane(carrier) {
+				i.SentAt, i.CallDeadline = l.clock.Now(), l.clock.Now()
+				r.run.Version++
+			}
+		}
+	}
+	return l.counts[carrier], nil
+}
+
+// Panicked counts a tick that panicked.
+func (l *Ledger) Panicked(_ context.Context, runID string) (int, error) {
+	r := l.runs[runID]
+	if r == nil {
+		return 0, playbook.ErrNoRun
+	}
+	r.run.Panics++
+	return r.run.Panics, nil
 }
 
 // Backup returns a manifest that was committed with an orphan delete.

@@ -28,6 +28,7 @@ func (l *Ledger) Commit(_ context.Context, h playbook.Hold, c playbook.Commit) (
 	next := stored(c.Run)
 	next.Intents = append(slices.Clone(r.run.Intents), intents...)
 	next.Version = r.run.Version + 1
+	next.Panics = r.run.Panics
 	if c.Store {
 		next.Ticks = r.run.Ticks + 1
 		r.ticks = append(r.ticks, c.Tick)
@@ -46,6 +47,11 @@ func (l *Ledger) Commit(_ context.Context, h playbook.Hold, c playbook.Commit) (
 			continue
 		}
 		l.spent = append(l.spent, s)
+	}
+	if slices.ContainsFunc(intents, playbook.Intent.IsChange) {
+		if at := next.Target.Carrier; l.counts[at].Number == c.LeaseCount {
+			l.counts[at] = l.draw(c.LeaseCount + 1)
+		}
 	}
 	r.run, r.next = next, c.NextTick
 	if c.Release {

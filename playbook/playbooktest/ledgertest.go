@@ -21,6 +21,8 @@ type LedgerUnderTest interface {
 	SetKillSwitch(ctx context.Context, carrier, reason string) error
 	// ExpireLease makes the lease of the run's target run out at once, while its holder still believes in it.
 	ExpireLease(ctx context.Context, runID string) error
+	// ConfirmCarrier puts the ledger ahead of a carrier's Lease, on which that number was seen.
+	ConfirmCarrier(ctx context.Context, carrier string, seen int64) (playbook.Count, error)
 	// Age makes all that is stored d older: reservations, ticks, runs. Leases need not be touched.
 	Age(ctx context.Context, d time.Duration) error
 }
@@ -57,6 +59,9 @@ func LedgerTest(t *testing.T, newLedger func(t *testing.T) LedgerUnderTest) {
 		{"facts about other runs of the target and the DaemonSet", (*ledgerFixture).facts},
 		{"facts about other runs of the carrier", (*ledgerFixture).sameCarrier},
 		{"facts about repairs of the target", (*ledgerFixture).repaired},
+		{"changes of a carrier are counted, one ahead of its Lease", (*ledgerFixture).counts},
+		{"an admin puts a ledger ahead of the Lease", (*ledgerFixture).confirms},
+		{"panics are counted", (*ledgerFixture).panics},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

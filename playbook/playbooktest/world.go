@@ -218,25 +218,25 @@ func (w *World) sweepEnded(ctx context.Context) {
 // tick makes one tick and, when the worker is lost in it, lets the others find out.
 func (w *World) tick(ctx context.Context, id string) {
 	w.ticking, _ = w.Ledger.Run(id)
-	defer func() {
-		switch r := recover(); r.(type) {
-		case nil:
-		case crash:
-			w.Ledger.Kill()
-			w.lastCrash = w.Clock.Now()
-			wait := janitorOverdue
-			if w.probe.crashed == LateSoon || w.probe.crashed == LateLast {
-				wait = LeaseTTL + takeover
-			}
-			w.retryAt[id] = w.Clock.Now().Add(wait)
-			w.engine, w.probe.crashed = w.newEngine(), ""
-		default:
-			panic(r)
-		}
-		w.lookWhens()
+	defer w.lookWhens()
+	// A goroutine of its own, so that a lost worker can end at once, without its deferred calls finding anything out.
+	var err error
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		err = w.engine.Advance(ctx, id)
 	}()
-	err := w.engine.Advance(ctx, id)
+	<-over
 	switch {
+	case w.probe.crashed != "":
+		w.Ledger.Kill()
+		w.lastCrash = w.Clock.Now()
+		wait := janitorOverdue
+		if w.probe.crashed == LateSoon || w.probe.crashed == LateLast {
+			wait = LeaseTTL + takeover
+		}
+		w.retryAt[id] = w.Clock.Now().Add(wait)
+		w.engine, w.probe.crashed = w.newEngine(), ""
 	case err == nil:
 		delete(w.retryAt, id)
 	case errors.Is(err, playbook.ErrBusy):

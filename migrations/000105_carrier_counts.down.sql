@@ -1,0 +1,2 @@
+ALTER TABLE runs DROP COLUMN panics;
+DROP TABLE carrier_counts;
