@@ -167,7 +167,9 @@ func (s *situation) settleSteps() {
 		if s.m.Reapply != nil {
 			s.followReapply()
 		}
-	case Queued, Triage, WaitingForDisk, Redeploying, RestartingController, Verifying, AwaitingApproval,
+	case AwaitingApproval:
+		s.wantPromotion() // also in the look that ends the wait: the note says why a person was asked
+	case Queued, Triage, WaitingForDisk, Redeploying, RestartingController, Verifying,
 		StateResolved, StateEscalated, StateStoodDown:
 	}
 }

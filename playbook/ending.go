@@ -2,6 +2,7 @@ package playbook
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -221,13 +222,13 @@ func (s *situation) stepUnwind() {
 			unsaid = append(unsaid, in)
 		}
 	}
-	if len(unsaid) > 0 && s.m.Ending.Outcome == OutcomeEscalated && !s.o.Evidence.Asked() {
+	escalates := func(in RunIncident) bool { facts, _ := s.o.Incidents[in.ID].Get(); return s.escalates(in, facts) }
+	if slices.ContainsFunc(unsaid, escalates) && !s.o.Evidence.Asked() {
 		s.want(Want{Kind: WantEvidence})
 		return
 	}
 	for _, in := range unsaid {
-		facts, _ := s.o.Incidents[in.ID].Get()
-		escalate := s.escalates(in, facts)
+		escalate := escalates(in)
 		s.annotate(in, s.noteEnding(in, escalate), true)
 		if _, again := s.final(in); escalate && !again {
 			s.promise(Escalate{Incident: in.ID, Policy: s.p.DaemonSet.EscalationPolicy, Team: s.p.DaemonSet.Team}, 0)

@@ -183,9 +183,13 @@ func (s *situation) noteEnding(in RunIncident, escalated bool) string {
 	if owed := len(s.r.Owed()); owed > 0 {
 		n.line("ATTENTION: %s not put back yet; Drydock keeps trying. See \"Left behind\".", is(owed, "change"))
 	}
-	n.item("Why:", "%s", s.m.Ending.Why)
+	why := s.m.Ending.Why
+	if acted := s.m.Ending.Acted; escalated && acted != "" && acted != in.ID {
+		why += "; nobody has taken this incident"
+	}
+	n.item("Why:", "%s", why)
 	if escalated {
-		n.item("Next step:", "%s", nextStep(s.m.Ending.Finding))
+		n.item("Next step:", "%s", s.nextStep())
 	}
 	s.alsoSee(&n)
 	if s.r.Mode == ModeObserve && IsRepairable(s.d.Finding) {
@@ -378,8 +382,26 @@ func (s *situation) evidence(n *noteText) {
 	}
 }
 
-// nextStep is the advice for who takes over.
-func nextStep(f Finding) string {
+// nextStep is the advice for who takes over: about the protection that stopped the run, else about the finding.
+func (s *situation) nextStep() string {
+	end := s.m.Ending
+	switch end.Refusal {
+	case RefusedByKill:
+		return "when the reason of the kill switch is over, release it and retrigger the run; by hand: " + nextStepOf(end.Finding)
+	case RefusedBySystem:
+		return "look for what these carriers have in common (a release, the registry, the network) before mending a single one"
+	case RefusedByBreaker, RefusedByFlapping:
+		return "find out why the earlier runs did not mend it for good; by hand: " + nextStepOf(end.Finding)
+	case RefusedByOwner:
+		return "sync the DaemonSet with the tool that owns it, which would take back what is changed by hand"
+	}
+	if end.Finding == FindingAbsent && s.namespaceGone() {
+		return "find out who deleted the namespace; it has to be there again before the component's build can be promoted"
+	}
+	return nextStepOf(end.Finding)
+}
+
+func nextStepOf(f Finding) string {
 	switch f {
 	case FindingUnknown:
 		return "check that the carrier's API server and PagerDuty answer, then retrigger the run"

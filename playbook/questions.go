@@ -108,7 +108,7 @@ func (d *examination) askAbsent() asked {
 		saw += "; the namespace could not be read: " + orElse(d.o.Namespace.Why(), "not read")
 		return asked{answer: Yes, saw: saw, flip: "the namespace can be read"}
 	case !ns.Exists || ns.Terminating:
-		saw += "; its namespace is gone as well"
+		saw += "; its namespace is gone or being deleted as well"
 	}
 	return asked{answer: Yes, saw: saw, flip: "the DaemonSet exists",
 		confirmed: d.sightings.held(claimAbsent, d.p.Timing.AbsentConfirm, 2)}

@@ -182,6 +182,9 @@ func approval() []edge {
 	return []edge{
 		{when: gApproved, to: Triage},
 		handOver(gApprovalOver, func(s *situation) string {
+			if why := s.onPurpose(); why != "" && len(s.plan()) == 0 {
+				return "nobody answered in time: " + why
+			}
 			return "nobody approved the plan in time: " + orElse(s.onPurpose(), s.d.Why)
 		}),
 		stay(AwaitingApproval),
@@ -204,7 +207,7 @@ func table() map[State]row {
 				FindingUnknown:    {stay(Triage)},
 				FindingRollingOut: {stay(Triage)},
 				FindingAbsent: append(append([]edge{{when: gBackupOwed, to: Reapplying}}, change(gRefused, refused,
-					handOver(gNamespace, said("the DaemonSet's namespace is gone: nothing can be created in it")),
+					handOver(gNamespace, said("the DaemonSet's namespace is gone or being deleted: nothing can be created in it")),
 					edge{when: gNoNamespace, to: Triage},
 					handOver(gNoPromotion, said("the DaemonSet is absent, and no promotion is configured for it")),
 					edge{when: gSource, to: Triage},

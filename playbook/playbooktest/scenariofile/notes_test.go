@@ -64,7 +64,6 @@ func TestNotes(t *testing.T) {
 func (m *simulation) notes() string {
 	var b strings.Builder
 	b.WriteString("# " + m.s.Name + "\n")
-	seen := map[string]bool{}
 	for _, id := range m.w.Ledger.Runs() {
 		r, _ := m.w.Ledger.Run(id)
 		for _, in := range r.Incidents {
@@ -74,8 +73,7 @@ func (m *simulation) notes() string {
 				b.WriteString("escalated to " + strings.Join(at.Escalations, ", ") + "\n")
 			}
 			for _, n := range at.Notes {
-				if !seen[n.ID] { // a retriggered run's incident has the notes of the run before as well
-					seen[n.ID] = true
+				if strings.Contains(n.Text, "run="+id+" ") { // a retriggered run's incident has the notes of the run before as well
 					b.WriteString("\n" + n.Text + "\n")
 				}
 			}
