@@ -481,7 +481,7 @@ func (t *tick) commit(o Observation, d Decision) error {
 		before.Confirmed != after.Confirmed || len(d.Promises) > 0 || d.Outcome != "" ||
 		len(before.Memory.Skipped) != len(after.Memory.Skipped)
 	c.Tick = Tick{At: t.now, From: before.State, To: d.To, Finding: after.Finding, Confirmed: after.Confirmed, Why: d.Why,
-		Policy: t.policy, PolicyHash: t.policy.Hash(), Before: before.Memory, Observation: o, Diagnosis: d.Diagnosis, Plan: d.Plan}
+		Policy: t.policy, PolicyHash: t.policy.Hash(), Before: before.before(), Observation: o, Diagnosis: d.Diagnosis, Plan: d.Plan}
 	run, err := t.e.Ledger.Commit(t.h.Context(), t.h, c)
 	if err != nil {
 		return fmt.Errorf("commit tick of run %s: %w", t.run.ID, err)

@@ -114,7 +114,7 @@ type Tick struct {
 	Why         string
 	Policy      Policy
 	PolicyHash  string
-	Before      Memory // the run's memory as it was before the tick
+	Before      Before // the run as it was before the tick
 	Observation Observation
 	Diagnosis   Diagnosis
 	Plan        []Action

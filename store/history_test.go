@@ -252,7 +252,7 @@ func TestRunWithTicks(t *testing.T) {
 		f.commit(h, func(c *playbook.Commit) {
 			c.Tick.To, c.Tick.Finding, c.Tick.Confirmed, c.Tick.Why = playbook.Triage, playbook.FindingUnknown, true, "why"
 			c.Tick.PolicyHash, c.Tick.Policy = "h", playbook.Policy{Mode: playbook.ModeAct, Timing: playbook.DefaultTiming()}
-			c.Tick.Before = playbook.Memory{Said: "s"}
+			c.Tick.Before = playbook.Before{Memory: playbook.Memory{Said: "s"}, Intents: 2, Open: []playbook.OpenIntent{{Seq: 2, Sent: true}}}
 			c.Tick.Observation, c.Tick.Observation.At = seen, c.Tick.At
 			c.Tick.Diagnosis = playbook.Diagnosis{Finding: playbook.FindingUnknown, Questions: []playbook.Question{{Finding: playbook.FindingAbsent, Answer: playbook.No}}}
 			c.Tick.Plan = []playbook.Action{cordonOf(id)}

@@ -138,7 +138,7 @@ func draftTick(t playbook.Tick) (*tickDraft, error) {
 	if d.policy, err = encode("policy", t.Policy); err != nil {
 		return nil, err
 	}
-	if d.before, err = encode("memory", t.Before); err != nil {
+	if d.before, err = encode("run before the tick", t.Before); err != nil {
 		return nil, err
 	}
 	if d.diagnosis, err = encode("diagnosis", t.Diagnosis); err != nil {

@@ -74,6 +74,7 @@ func (s Scenario) Play(ctx context.Context, faults map[int]Failure) Night {
 	if len(n.Problems) == 0 && len(s.Ends) > 0 {
 		n.checkEnds(alerts, len(faults))
 	}
+	n.checkReplay()
 	return n
 }
 
