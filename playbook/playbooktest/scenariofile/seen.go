@@ -86,9 +86,7 @@ func planned(r playbook.Run, ticks []playbook.Tick) []string {
 		if !t.Confirmed || !playbook.IsRepairable(t.Finding) {
 			continue
 		}
-		r.State, r.Memory = t.From, t.Before
-		r.Intents = slices.DeleteFunc(slices.Clone(r.Intents), func(i playbook.Intent) bool { return !i.PromisedAt.Before(t.At) })
-		return PlanWords(playbook.Plan(t.Policy, r, t.Observation))
+		return PlanWords(playbook.Plan(t.Policy, t.RunBefore(r), t.Observation))
 	}
 	return nil
 }
