@@ -300,13 +300,15 @@ func (t *tick) observe() Observation {
 	ctx, cancel := context.WithTimeout(t.h.Context(), 3*callTimeout)
 	defer cancel()
 	o := Observation{At: t.now, Target: t.run.Target, Incidents: map[string]Reading[Incident]{}}
+	// The Lease before the ledger: another run of this carrier may be changing it, and its count rises in the ledger first. Read
+	// the other way round, the ledger would seem to be behind the carrier.
+	o.Lease = t.carrierLease(ctx)
 	if f, err := t.e.Ledger.Facts(ctx, t.h, t.run); err != nil {
 		o.Ledger = Unknown[LedgerFacts](err.Error())
 	} else {
 		o.Ledger = Known(f)
 	}
 	t.carrier.Observe(ctx, Look{Target: t.run.Target, Policy: t.policy}, &o)
-	o.Lease = t.carrierLease(ctx)
 	for _, in := range t.run.Incidents {
 		if in.End == "" {
 			o.Incidents[in.ID] = t.incident(ctx, in, false)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"time"
@@ -266,9 +267,8 @@ func (c *carrier) create(ctx context.Context, d scenariofile.DaemonSet) error {
 				selector[k] = v
 			}
 			set.Spec.Template.Spec.NodeSelector = selector
-			for k, v := range d.Labels {
-				set.Labels[k] = v
-			}
+			set.Labels = maps.Clone(set.Labels) // its selector has the same map
+			maps.Copy(set.Labels, d.Labels)
 			if d.OnMasters {
 				set.Spec.Template.Spec.Tolerations = []corev1.Toleration{{Key: controlplane.MasterTaint, Operator: corev1.TolerationOpExists}}
 			}

@@ -168,6 +168,11 @@ func (c *carrier) endNamespace(ctx context.Context) error {
 	if err := c.client.CoreV1().Namespaces().Delete(ctx, c.Namespace, metav1.DeleteOptions{}); err != nil {
 		return fmt.Errorf("delete namespace %s: %w", c.Namespace, err)
 	}
+	// The namespace controller would delete their pods first, on some nights.
+	background := metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationBackground)}
+	if err := c.client.AppsV1().DaemonSets(c.Namespace).DeleteCollection(ctx, background, metav1.ListOptions{}); err != nil {
+		return fmt.Errorf("delete the DaemonSets of %s: %w", c.Namespace, err)
+	}
 	return await.Until(ctx, "the namespace to be terminating and empty of DaemonSets", func(ctx context.Context) error {
 		ns, err := c.client.CoreV1().Namespaces().Get(ctx, c.Namespace, metav1.GetOptions{})
 		if err != nil {

@@ -3,7 +3,6 @@ package scenario
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	_ "embed"
 	"encoding/base64"
 	"encoding/json"
@@ -88,9 +87,8 @@ func (st *stage) startServer(name string, with common) (*server, error) {
 	env := map[string]string{"FLAGS_TOKEN": flagsToken, "JENKINS_TOKEN": jenkinsToken}
 	s.dsn = st.databases[with]
 	env["DATABASE_URL"] = s.dsn
-	// Each server has a key, and so an installation, of its own: their marks on the shared nodes are strangers' to each other.
-	key := make([]byte, 32)
-	_, _ = rand.Read(key) // it never fails
+	// All servers have one key, and so are one installation: a control plane's Lease lets no second one act on it.
+	key := st.key[:]
 	env["BACKUP_KEY"] = base64.StdEncoding.EncodeToString(key)
 	if err := s.startPager(st, env); err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,6 +21,7 @@ type stage struct {
 	ctx context.Context // of everything that runs until stop
 	dir string
 	all []scenariofile.Scenario
+	key [32]byte // of all servers
 	// databases are empty ones with the schema, by the settings of the server that they are for.
 	databases map[common]string
 
@@ -37,6 +39,7 @@ type stage struct {
 // newStage makes a stage for the scenarios. ctx is the life of all that will run; dir takes the files.
 func newStage(ctx context.Context, dir string, all []scenariofile.Scenario, databases map[common]string) *stage {
 	st := &stage{ctx: ctx, dir: dir, all: all, databases: databases, servers: map[common]func() (*server, error){}}
+	_, _ = rand.Read(st.key[:]) // it never fails
 	st.binary = sync.OnceValues(st.build)
 	st.shared = sync.OnceValues(func() (*controlplane.Cluster, error) { return st.startCluster("shared") })
 	st.disruptive = sync.OnceValues(func() (*controlplane.Cluster, error) { return st.startCluster("disruptive") })

@@ -67,7 +67,8 @@ func RunOf(r playbook.Run, ticks []playbook.Tick) Run {
 	out := Run{Outcome: r.Outcome, Planned: planned(r, ticks)}
 	for _, t := range ticks {
 		out.States = append(out.States, t.To)
-		if t.Confirmed {
+		// What is seen while the run unwinds decides nothing any more; how many looks fall into that time is chance.
+		if t.Confirmed && t.From != playbook.Unwinding {
 			out.Findings = append(out.Findings, t.Finding)
 		}
 	}
