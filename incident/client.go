@@ -22,6 +22,7 @@ type Config struct {
 	From      string // e-mail of the bot's user, required: account keys need it for every write
 	Patience  Patience
 	Transport http.RoundTripper // nil: http.DefaultTransport
+	Limiter   *Limiter          // nil: only PagerDuty's own refusals hold this client back
 }
 
 // Client reads and writes incidents. It is safe for concurrent use and sends one request at a time.
@@ -53,7 +54,9 @@ func New(cfg Config) (*Client, error) {
 	pd := pagerduty.NewClient(cfg.Token, options...)
 	pd.HTTPClient = newHTTPClient(cfg.Transport)
 	do := func(r *http.Request) (*http.Response, error) { return pd.Do(r, true) }
-	return &Client{base: base, from: cfg.From, sender: newSender(do, cfg.Patience)}, nil
+	c := &Client{base: base, from: cfg.From, sender: newSender(do, cfg.Patience)}
+	c.sender.limiter = cfg.Limiter
+	return c, nil
 }
 
 // RateRemaining returns how many requests PagerDuty's last answer left us in its window; ok is false before it said so.

@@ -88,6 +88,9 @@ type Alert struct {
 	Details    any
 }
 
+// LogResolved is the type of the log entry of a resolve.
+const LogResolved = "resolve_log_entry"
+
 // LogEntry is one line of an incident's history.
 type LogEntry struct {
 	ID        string

@@ -65,6 +65,7 @@ type sender struct {
 	do        func(*http.Request) (*http.Response, error)
 	patience  Patience
 	lane      chan struct{}
+	limiter   *Limiter      // nil: nothing is shared with anybody
 	remaining *atomic.Int64 // last ratelimit-remaining; -1 before the first
 
 	pause  func(context.Context, time.Duration) error // replaced in tests
@@ -108,7 +109,7 @@ func (s *sender) send(ctx context.Context, r request) ([]byte, error) {
 		case err != nil:
 			arrived := !neverSent(err)
 			lost = lost || arrived
-			retry = !arrived || !r.once
+			retry = (!arrived || !r.once) && !errors.Is(err, ErrRateLimited) // the limiter has waited for as long as there was time
 			e = &APIError{Op: r.op, Message: oneLine(err.Error()), is: []error{err}}
 			if ctx.Err() == nil {
 				e.is = append(e.is, ErrUnavailable)
@@ -140,6 +141,9 @@ func (s *sender) attempt(ctx context.Context, r request) (answer, error) {
 	if err := ctx.Err(); err != nil {
 		return answer{}, notSentError{err}
 	}
+	if err := s.limiter.wait(ctx); err != nil {
+		return answer{}, notSentError{err}
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.patience.PerAttempt)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, r.method, r.url, bytes.NewReader(r.body))
@@ -157,6 +161,7 @@ func (s *sender) attempt(ctx context.Context, r request) (answer, error) {
 	if left, err := strconv.ParseInt(resp.Header.Get("ratelimit-remaining"), 10, 64); err == nil {
 		s.remaining.Store(left)
 	}
+	s.limiter.heed(resp)
 	a := answer{status: resp.StatusCode, header: resp.Header}
 	a.body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes+1))
 	if err == nil && len(a.body) > maxAnswerBytes {

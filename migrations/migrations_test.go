@@ -39,7 +39,7 @@ func schema(t *testing.T, dsn string) []string {
 		  FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'schema_migrations'
 		UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename <> 'schema_migrations'
 		UNION ALL SELECT format('constraint %s %s', conname, pg_get_constraintdef(oid)) FROM pg_constraint
-		  WHERE connamespace = 'public'::regnamespace AND conrelid <> 'schema_migrations'::regclass
+		  WHERE connamespace = 'public'::regnamespace AND conrelid IS DISTINCT FROM to_regclass('schema_migrations')
 		UNION ALL SELECT pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prokind IN ('f', 'p')
 		UNION ALL SELECT format('trigger %s', pg_get_triggerdef(oid)) FROM pg_trigger WHERE NOT tgisinternal
 		UNION ALL SELECT format('type %s', typname) FROM pg_type WHERE typnamespace = 'public'::regnamespace AND typtype IN ('e', 'd', 'r')
@@ -134,11 +134,12 @@ func TestWaitObeysContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- migrations.Up(ctx, dsn) }()
-	waiting := connect(t, dsn)
+	asking := connect(t, dsn)
 	deadline, cancelDeadline := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancelDeadline()
 	for n := 0; n == 0; {
-		if err := waiting.QueryRow(deadline, `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted`).Scan(&n); err != nil {
+		if err := asking.QueryRow(deadline, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+			AND query LIKE 'SELECT pg_try_advisory_lock%'`).Scan(&n); err != nil {
 			t.Fatal(err)
 		}
 	}

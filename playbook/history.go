@@ -7,6 +7,7 @@ type Start struct {
 	RunID           string // UUIDv7 made by the caller, so that an ambiguous commit can be re-read
 	Target          Target
 	Incident        RunIncident
+	Also            []RunIncident // more incidents that the run is about from its beginning
 	Trigger         Trigger
 	Mode            Mode
 	RequestedBy     string // a person or token, for a retrigger

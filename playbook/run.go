@@ -104,6 +104,9 @@ type RunIncident struct {
 	Title    string    `json:"title"`
 	URL      string    `json:"url"`
 	JoinedAt time.Time `json:"joined_at"`
+	// OpenedAt is a moment of PagerDuty's clock at which the incident had been triggered or reopened, and not been resolved again:
+	// a resolve that its log shows after this means another life of the incident. Zero: not known.
+	OpenedAt time.Time `json:"opened_at,omitzero"`
 	End      Outcome   `json:"end,omitempty"`
 }
 

@@ -14,7 +14,7 @@ type desk struct {
 	now time.Time // the database's clock
 
 	stored map[string]playbook.EventRecord // events that came before, by stored's keys
-	links  map[string]link                 // the newest run of each incident
+	links  map[string]Link                 // the newest run of each incident
 	open   map[string]*openRun             // by run
 	active map[string]*openRun             // the running run of a target
 	queued map[string]*openRun             // the one that waits behind it
@@ -26,18 +26,26 @@ type desk struct {
 	quiet     bool // a known incident wakes nothing: it was only listed, nothing happened to it
 }
 
-// link is an incident's newest run.
-type link struct {
-	incident string
-	run      string
-	ended    bool // the run has, or the incident in it
-	endedAt  time.Time
+// Link is an incident's newest run.
+type Link struct {
+	Run   string
+	Ended bool // the run has, or the incident in it
+	// Outcome is the incident's own end in the run.
+	Outcome playbook.Outcome
+	// OpenedAt is playbook.RunIncident.OpenedAt, or when the incident joined the run where that was not noted.
+	OpenedAt time.Time
+}
+
+// incidentsOf lists the incidents of a start.
+func incidentsOf(st playbook.Start) []playbook.RunIncident {
+	return append([]playbook.RunIncident{st.Incident}, st.Also...)
 }
 
 // openRun is a run that has not ended.
 type openRun struct {
 	id, target    string
 	state         playbook.State
+	version       int // of its state table
 	tickSeq       int64
 	fresh         bool // made on this desk
 	joined, woken bool
@@ -45,10 +53,15 @@ type openRun struct {
 
 type newEvent struct {
 	arrival
+	placement
+}
+
+// placement is what becomes of an event.
+type placement struct {
 	outcome playbook.EventOutcome
 	reason  string
 	run     string
-	lookUp  bool
+	lookUp  bool // its incident is to be read first
 }
 
 type newIncident struct {
@@ -57,7 +70,7 @@ type newIncident struct {
 }
 
 func newDesk() *desk {
-	return &desk{stored: map[string]playbook.EventRecord{}, links: map[string]link{}, open: map[string]*openRun{},
+	return &desk{stored: map[string]playbook.EventRecord{}, links: map[string]Link{}, open: map[string]*openRun{},
 		active: map[string]*openRun{}, queued: map[string]*openRun{}}
 }
 
@@ -73,8 +86,7 @@ func (d *desk) receive(a arrival) playbook.EventRecord {
 			return record
 		}
 	}
-	e := newEvent{arrival: a}
-	e.outcome, e.reason, e.run, e.lookUp = d.place(a.Arrival)
+	e := newEvent{arrival: a, placement: d.place(a)}
 	d.events = append(d.events, e)
 	if e.lookUp {
 		d.lookUps = append(d.lookUps, a.id)
@@ -98,68 +110,75 @@ func (a arrival) keys() []string {
 	return keys
 }
 
-// place decides where an event goes. An incident that has a run already is followed there; only when that run is over, and
-// the event asks for a run and happened after its end, does a new one start.
-func (d *desk) place(a playbook.Arrival) (outcome playbook.EventOutcome, reason, run string, lookUp bool) {
+// place decides where an event goes. An incident that has a run already is followed there. When that run is over and the event
+// says that the incident is triggered or open again, the event's time says nothing: it is PagerDuty's, the end's is ours, and
+// it may be an old event that comes late. So the incident is read again, and only what was seen then starts a new run.
+func (d *desk) place(a arrival) placement {
 	incident := a.IncidentID
 	if a.Start != nil {
 		incident = a.Start.Incident.ID
 	}
 	if l, ok := d.links[incident]; ok && incident != "" {
 		asks := a.Start != nil || a.LookUp
-		again := asks && (a.OccurredAt.IsZero() || a.OccurredAt.After(l.endedAt))
-		if !l.ended || !again {
-			if r := d.open[l.run]; r != nil && !d.quiet {
+		switch {
+		case !l.Ended:
+			if r := d.open[l.Run]; r != nil && !d.quiet {
 				r.woken = true
 			}
-			return playbook.EventFollowed, "", l.run, false
+			return placement{outcome: playbook.EventFollowed, run: l.Run}
+		case asks && a.after == "":
+			return placement{outcome: playbook.EventFollowed, reason: "run " + l.Run + " has ended: the incident is being read again", run: l.Run, lookUp: true}
+		case !asks || a.after != l.Run: // nothing to start, or what was read is older than the end of a run that came meanwhile
+			return placement{outcome: playbook.EventFollowed, reason: a.Reason, run: l.Run}
 		}
 	}
 	switch {
 	case a.Start != nil:
-		outcome, reason, run = d.start(*a.Start)
-		return outcome, reason, run, false
+		return d.start(*a.Start)
 	case a.LookUp:
-		return playbook.EventIgnored, "the event does not name the target: the incident is being read", "", true
+		return placement{outcome: playbook.EventIgnored, reason: "the event does not name the target: the incident is being read", lookUp: true}
 	}
-	return playbook.EventIgnored, a.Reason, "", false
+	return placement{outcome: playbook.EventIgnored, reason: a.Reason}
 }
 
 // start joins the incident to the target's run, or starts one. Every run begins as queued, and its first tick takes it on when
 // the target is free. A run that is unwinding takes nobody in: it only waits for its own end, so the incident gets a run that
 // stays queued behind it.
-func (d *desk) start(st playbook.Start) (outcome playbook.EventOutcome, reason, run string) {
+func (d *desk) start(st playbook.Start) placement {
 	target := st.Target.String()
 	running, queued := d.active[target], d.queued[target]
 	switch {
 	case running != nil && running.state != playbook.Unwinding:
-		d.join(running, st.Incident)
-		return playbook.EventJoined, "", running.id
+		d.join(running, st)
+		return placement{outcome: playbook.EventJoined, run: running.id}
 	case queued != nil:
-		d.join(queued, st.Incident)
-		return playbook.EventJoined, "", queued.id
+		d.join(queued, st)
+		return placement{outcome: playbook.EventJoined, run: queued.id}
 	}
+	p := placement{outcome: playbook.EventStarted, run: st.RunID}
 	if running != nil {
-		reason = "waits for run " + running.id + ", which is unwinding"
+		p.reason = "waits for run " + running.id + ", which is unwinding"
 	}
-	r := &openRun{id: st.RunID, target: target, state: playbook.Queued, tickSeq: 1, fresh: true}
+	r := &openRun{id: st.RunID, target: target, state: playbook.Queued, version: playbook.TableVersion, tickSeq: 1, fresh: true}
 	d.addOpen(r)
 	d.runs = append(d.runs, st)
-	d.link(r, st.Incident)
-	return playbook.EventStarted, reason, r.id
+	d.link(r, st)
+	return p
 }
 
-func (d *desk) join(r *openRun, in playbook.RunIncident) {
+func (d *desk) join(r *openRun, st playbook.Start) {
 	r.joined = true
-	d.link(r, in)
+	d.link(r, st)
 }
 
-func (d *desk) link(r *openRun, in playbook.RunIncident) {
-	if in.ID == "" {
-		return
+func (d *desk) link(r *openRun, st playbook.Start) {
+	for _, in := range incidentsOf(st) {
+		if in.ID == "" {
+			continue
+		}
+		d.incidents = append(d.incidents, newIncident{r.id, in})
+		d.links[in.ID] = Link{Run: r.id, OpenedAt: in.OpenedAt}
 	}
-	d.incidents = append(d.incidents, newIncident{r.id, in})
-	d.links[in.ID] = link{incident: in.ID, run: r.id}
 }
 
 func (d *desk) addOpen(r *openRun) {
@@ -173,7 +192,7 @@ func (d *desk) addOpen(r *openRun) {
 
 func (d *desk) scanOpenRuns(rows pgx.Rows) error {
 	var r openRun
-	_, err := pgx.ForEachRow(rows, []any{&r.id, &r.target, &r.state, &r.tickSeq}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&r.id, &r.target, &r.state, &r.version, &r.tickSeq}, func() error {
 		found := r
 		d.addOpen(&found)
 		return nil
@@ -181,12 +200,12 @@ func (d *desk) scanOpenRuns(rows pgx.Rows) error {
 	return err
 }
 
-func (d *desk) scanLinks(rows pgx.Rows) error {
-	var l link
-	var endedAt *time.Time
-	_, err := pgx.ForEachRow(rows, []any{&l.incident, &l.run, &l.ended, &endedAt}, func() error {
-		l.endedAt = timeOf(endedAt)
-		d.links[l.incident] = l
+func scanLinks(rows pgx.Rows, into map[string]Link) error {
+	var incident string
+	var l Link
+	_, err := pgx.ForEachRow(rows, []any{&incident, &l.Run, &l.Ended, &l.Outcome, &l.OpenedAt}, func() error {
+		l.OpenedAt = l.OpenedAt.UTC()
+		into[incident] = l
 		return nil
 	})
 	return err
@@ -237,15 +256,17 @@ func (d *desk) queueIncidents(queries *pgx.Batch) {
 	}
 	var runs, ids, titles, urls []string
 	var numbers []int32
+	var opened []*time.Time
 	for _, i := range d.incidents {
+		opened = append(opened, orNull(i.OpenedAt))
 		runs, ids, numbers = append(runs, i.run), append(ids, i.ID), append(numbers, int32(i.Number))
 		titles, urls = append(titles, storable(i.Title)), append(urls, storable(i.URL))
 	}
 	// An incident that was over within a run may be opened again while the run goes on.
-	queries.Queue(`INSERT INTO run_incidents (run, incident, number, title, url, joined_at)
-		SELECT *, $6::timestamptz FROM unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::text[])
-		ON CONFLICT (run, incident) DO UPDATE SET joined_at = excluded.joined_at, outcome = '', ended_at = NULL`,
-		runs, ids, numbers, titles, urls, d.now)
+	queries.Queue(`INSERT INTO run_incidents (run, incident, number, title, url, opened_at, joined_at)
+		SELECT *, $7::timestamptz FROM unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::text[], $6::timestamptz[])
+		ON CONFLICT (run, incident) DO UPDATE SET joined_at = excluded.joined_at, opened_at = excluded.opened_at, outcome = '', ended_at = NULL`,
+		runs, ids, numbers, titles, urls, opened, d.now)
 }
 
 func (d *desk) queueEvents(queries *pgx.Batch) {

@@ -77,6 +77,9 @@ func transient(err error) bool {
 	switch sqlstate(err) {
 	case pgerrcode.SerializationFailure, pgerrcode.DeadlockDetected:
 		return true
+	case pgerrcode.ForeignKeyViolation: // the observation that a tick found stored was deleted with the last run that had seen it
+		var pg *pgconn.PgError
+		return errors.As(err, &pg) && pg.ConstraintName == "ticks_observation_fkey"
 	}
 	return false
 }

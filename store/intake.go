@@ -28,6 +28,7 @@ const (
 type arrival struct {
 	playbook.Arrival
 	id     string // ours, of the event's row
+	after  string // the ended run after whose end the incident was read and found to ask for another one
 	answer chan<- answer
 }
 
@@ -52,10 +53,13 @@ func (s *Store) Intake(ctx context.Context, a playbook.Arrival) (playbook.EventR
 		if a.Start, err = withRunID(*a.Start); err != nil {
 			return playbook.EventRecord{}, fmt.Errorf("store event: %w", err)
 		}
+		if a.Start.Incident.OpenedAt.IsZero() {
+			a.Start.Incident.OpenedAt = a.OccurredAt // it was triggered or reopened then
+		}
 	}
 	answers := make(chan answer, 1)
 	select {
-	case s.arrivals <- arrival{a, id, answers}:
+	case s.arrivals <- arrival{Arrival: a, id: id, answer: answers}:
 	case <-s.closing:
 		return playbook.EventRecord{}, fmt.Errorf("store event: %w", ErrClosed)
 	case <-ctx.Done():
@@ -169,16 +173,16 @@ func (s *Store) placing(ctx context.Context, fn func(pgx.Tx) error) error {
 // What is known of a batch. Each key is looked up by itself (LATERAL ... LIMIT): a plan that was cached while the tables were
 // nearly empty would otherwise read them whole when a storm has filled them, which made the inbox twenty times slower.
 const (
-	openRunsSQL = `SELECT id, target, state, tick_seq FROM runs WHERE state NOT IN ('resolved', 'escalated', 'stood_down')
+	openRunsSQL = `SELECT id, target, state, table_version, tick_seq FROM runs WHERE state NOT IN ('resolved', 'escalated', 'stood_down')
 		AND id = ANY(ARRAY(
 			SELECT r.id FROM unnest($1::text[]) AS k CROSS JOIN LATERAL (SELECT id FROM runs
 				WHERE target = k AND state NOT IN ('resolved', 'escalated', 'stood_down') LIMIT 2) AS r
 			UNION SELECT i.run FROM unnest($2::text[]) AS k CROSS JOIN LATERAL (SELECT run FROM run_incidents
 				WHERE incident = k LIMIT 1000) AS i))
 		ORDER BY id FOR NO KEY UPDATE`
-	linksSQL = `SELECT k, l.run, l.ended, l.ended_at FROM unnest($1::text[]) AS k CROSS JOIN LATERAL (
+	linksSQL = `SELECT k, l.run, l.ended, l.outcome, l.opened_at FROM unnest($1::text[]) AS k CROSS JOIN LATERAL (
 			SELECT i.run, i.outcome <> '' OR r.state IN ('resolved', 'escalated', 'stood_down') AS ended,
-				coalesce(i.ended_at, r.finished_at) AS ended_at
+				coalesce(nullif(i.outcome, ''), r.outcome) AS outcome, coalesce(i.opened_at, i.joined_at) AS opened_at
 			FROM run_incidents i JOIN runs r ON r.id = i.run WHERE i.incident = k ORDER BY i.joined_at DESC, i.run DESC LIMIT 1) AS l`
 	storedSQL = `SELECT e.* FROM unnest($1::text[]) AS k CROSS JOIN LATERAL (
 			SELECT ` + eventColumns + `, webhook_id, event_id FROM events WHERE webhook_id = k LIMIT 1) AS e
@@ -202,7 +206,9 @@ func (s *Store) readDesk(ctx context.Context, tx pgx.Tx, batch []arrival) (*desk
 		add(&events, "event", a.EventID)
 		add(&incidents, "incident", a.IncidentID)
 		if a.Start != nil {
-			add(&incidents, "incident", a.Start.Incident.ID)
+			for _, in := range incidentsOf(*a.Start) {
+				add(&incidents, "incident", in.ID)
+			}
 			add(&targets, "target", a.Start.Target.String())
 		}
 	}
@@ -210,7 +216,7 @@ func (s *Store) readDesk(ctx context.Context, tx pgx.Tx, batch []arrival) (*desk
 	queries.Queue(lockAllSQL, sorted(locks))
 	// Each statement sees what was committed before it began: everything below is read after all locks are held.
 	queries.Queue(openRunsSQL, targets, incidents).Query(d.scanOpenRuns)
-	queries.Queue(linksSQL, incidents).Query(d.scanLinks)
+	queries.Queue(linksSQL, incidents).Query(func(rows pgx.Rows) error { return scanLinks(rows, d.links) })
 	queries.Queue(storedSQL, webhooks, events).Query(d.scanStored)
 	queries.Queue(`SELECT clock_timestamp()`).QueryRow(func(row pgx.Row) error { return row.Scan(&d.now) })
 	if err := tx.SendBatch(ctx, queries).Close(); err != nil {
@@ -238,7 +244,7 @@ func (s *Store) writeDesk(ctx context.Context, tx pgx.Tx, d *desk) error {
 		default:
 			continue
 		}
-		jobs = append(jobs, river.InsertManyParams{Args: Tick{RunID: r.id, Seq: r.tickSeq}})
+		jobs = append(jobs, Tick{RunID: r.id, Seq: r.tickSeq}.params(r.version))
 	}
 	// A join raises the version, so that a tick which did not see the incident can not end the run.
 	if len(joined) > 0 {

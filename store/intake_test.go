@@ -68,7 +68,8 @@ func TestIntakeStartsARun(t *testing.T) {
 	f.same("target", run.Target, target("c1", "a"))
 	f.same("state", run.State, playbook.Queued)
 	f.same("deadline", run.Deadline.Sub(run.StartedAt), 45*time.Minute)
-	want := []playbook.RunIncident{{ID: "P1", Number: 7, Title: "a NUL \uFFFD and \uFFFD", URL: "https://pd/P1", JoinedAt: run.StartedAt}}
+	want := []playbook.RunIncident{{ID: "P1", Number: 7, Title: "a NUL \uFFFD and \uFFFD", URL: "https://pd/P1", JoinedAt: run.StartedAt,
+		OpenedAt: a.OccurredAt.UTC().Truncate(time.Microsecond)}}
 	f.same("incidents", run.Incidents, want)
 	f.same("jobs", scan[string](f, `SELECT string_agg(kind || args::text || state, ',') FROM river_job`),
 		`tick{"run": "`+run.ID+`", "seq": 1}available`)
@@ -188,27 +189,86 @@ func TestIntakeWhileUnwinding(t *testing.T) {
 	f.same("state", f.move(second.Run, playbook.Triage).State, playbook.Triage)
 }
 
+// lookUp plays the job that reads the incident of an event: start says what was found.
+func (f *fixture) lookUp(event string, start *playbook.Start, reason string) {
+	f.Helper()
+	w, err := f.waitingEvent(f.Context(), event)
+	f.must(err)
+	if w == nil {
+		f.Fatalf("event %s is not waiting for its incident to be read", event)
+	}
+	f.must(f.lookedUp(f.Context(), event, w, start, reason))
+}
+
+func (f *fixture) newestEvent() playbook.EventRecord {
+	f.Helper()
+	page, err := f.Events(f.Context(), 1, "")
+	f.must(err)
+	return page.Events[0]
+}
+
+// TestIntakeAfterTheEnd: whatever its time says, an event that asks for a run of an incident whose run has ended makes the
+// incident be read again, and what was read decides. PagerDuty's clock here is an hour behind the database's, or ahead of it.
 func TestIntakeAfterTheEnd(t *testing.T) {
+	t.Parallel()
+	for name, skew := range map[string]time.Duration{"behind": -time.Hour, "ahead": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			at := time.Now().Add(skew).UTC().Truncate(time.Microsecond)
+			event := func(n string) playbook.Arrival {
+				a := triggered(n, "P1", target("c1", "a"))
+				a.OccurredAt = at
+				return a
+			}
+			first := f.intake(event("1"))
+			f.move(first.Run, playbook.StateEscalated)
+
+			late := f.intake(event("2"))
+			f.same("an old event that comes late", []any{late.Outcome, late.Run}, []any{playbook.EventFollowed, first.Run})
+			w, err := f.waitingEvent(t.Context(), late.ID)
+			f.must(err)
+			f.same("what is known of its run", w.Before, Link{Run: first.Run, Ended: true, Outcome: playbook.OutcomeEscalated, OpenedAt: at})
+			f.lookUp(late.ID, nil, "it was not reopened")
+			got := f.newestEvent()
+			f.same("after the look", []any{got.Outcome, got.Run, got.Reason}, []any{playbook.EventFollowed, first.Run, "it was not reopened"})
+			f.same("an event that asks for nothing", f.intake(acknowledged("3", "P1")).Outcome, playbook.EventFollowed)
+
+			reopened := f.intake(event("4"))
+			st := startOf("P1", target("c1", "a"))
+			st.Incident.OpenedAt = at.Add(time.Minute)
+			f.lookUp(reopened.ID, &st, "")
+			got = f.newestEvent()
+			f.same("open again", got.Outcome, playbook.EventStarted)
+			if got.Run == first.Run {
+				t.Error("a reopened incident was given to the run that had ended")
+			}
+			f.same("opened at", f.run(got.Run).Incidents[0].OpenedAt, st.Incident.OpenedAt)
+			f.same("its next event", f.intake(acknowledged("5", "P1")).Run, got.Run)
+			f.same("runs", scan[int](f, `SELECT count(*) FROM runs`), 2)
+		})
+	}
+}
+
+// TestLookOfAnEarlierTime: between the reading of an incident and the placing of what was read, another run of it came and
+// ended. What was read says nothing about the time after that.
+func TestLookOfAnEarlierTime(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	first := f.intake(triggered("1", "P1", target("c1", "a")))
-	end := f.move(first.Run, playbook.StateResolved).FinishedAt
-
-	late := triggered("2", "P1", target("c1", "a"))
-	late.OccurredAt = end.Add(-time.Second)
-	got := f.intake(late)
-	f.same("triggered before the end, delivered after it", []any{got.Outcome, got.Run}, []any{playbook.EventFollowed, first.Run})
-	got = f.intake(acknowledged("3", "P1"))
-	f.same("an event that asks for nothing", []any{got.Outcome, got.Run}, []any{playbook.EventFollowed, first.Run})
-
-	reopened := triggered("4", "P1", target("c1", "a"))
-	reopened.OccurredAt = end.Add(time.Second)
-	got = f.intake(reopened)
-	f.same("reopened", got.Outcome, playbook.EventStarted)
-	if got.Run == first.Run {
-		t.Error("a reopened incident was given to the run that had ended")
-	}
-	f.same("its next event", f.intake(acknowledged("5", "P1")).Run, got.Run)
+	f.move(first.Run, playbook.StateResolved)
+	reopened := f.intake(triggered("2", "P1", target("c1", "a")))
+	w, err := f.waitingEvent(t.Context(), reopened.ID)
+	f.must(err)
+	st := startOf("P1", target("c1", "a"))
+	outcome, second, err := f.Reconcile(t.Context(), st, first.Run)
+	f.must(err)
+	f.same("reconciled meanwhile", outcome, playbook.EventStarted)
+	f.move(second, playbook.StateResolved)
+	f.must(f.lookedUp(t.Context(), reopened.ID, w, &st, ""))
+	got := f.newestEvent()
+	f.same("the event", []any{got.Outcome, got.Run}, []any{playbook.EventFollowed, second})
+	f.same("runs", scan[int](f, `SELECT count(*) FROM runs`), 2)
 }
 
 // TestIntakeRejoins: an incident that was over within a run is opened again while the run goes on for another incident.
@@ -223,9 +283,10 @@ func TestIntakeRejoins(t *testing.T) {
 		c.Run.Incidents[0].End = playbook.OutcomeStoodDown
 	})
 	h.Release()
-	again := triggered("3", "P1", target("c1", "a"))
-	again.OccurredAt = time.Now().Add(time.Minute)
-	got := f.intake(again)
+	again := f.intake(triggered("3", "P1", target("c1", "a")))
+	st := startOf("P1", target("c1", "a"))
+	f.lookUp(again.ID, &st, "")
+	got := f.newestEvent()
 	f.same("reopened", []any{got.Outcome, got.Run}, []any{playbook.EventJoined, first.Run})
 	for _, in := range f.run(first.Run).Incidents {
 		f.same("end of "+in.ID, in.End, playbook.Outcome(""))
@@ -303,30 +364,29 @@ func TestLookUp(t *testing.T) {
 	f.same("outcome", record.Outcome, playbook.EventIgnored)
 	f.same("job", scan[string](f, `SELECT kind || args::text FROM river_job`), `look_up{"event": "`+record.ID+`"}`)
 
-	stored, waiting, err := f.waitingArrival(t.Context(), record.ID)
+	w, err := f.waitingEvent(t.Context(), record.ID)
 	f.must(err)
 	a.OccurredAt = a.OccurredAt.UTC().Truncate(time.Microsecond)
-	f.same("the arrival", stored, a)
-	f.same("waiting", waiting, true)
+	f.same("the event", w, &Waiting{Arrival: a})
 	for range 2 { // a job may run twice
-		f.must(f.lookedUp(t.Context(), record.ID, stored, &start, ""))
+		f.must(f.lookedUp(t.Context(), record.ID, w, &start, ""))
 	}
-	page, err := f.Events(t.Context(), 0, "")
-	f.must(err)
-	f.same("outcome", page.Events[0].Outcome, playbook.EventStarted)
-	f.same("incidents", f.incidentsOf(page.Events[0].Run), []string{"P1"})
+	event := f.newestEvent()
+	f.same("outcome", event.Outcome, playbook.EventStarted)
+	f.same("incidents", f.incidentsOf(event.Run), []string{"P1"})
 	f.same("runs", scan[int](f, `SELECT count(*) FROM runs`), 1)
-	_, waiting, err = f.waitingArrival(t.Context(), record.ID)
+	w, err = f.waitingEvent(t.Context(), record.ID)
 	f.must(err)
-	f.same("waiting", waiting, false)
+	if w != nil {
+		t.Errorf("the event still waits: %+v", w)
+	}
 
 	a = acknowledged("2", "P2")
 	a.LookUp = true
 	record = f.intake(a)
-	f.must(f.lookedUp(t.Context(), record.ID, a, nil, "no alert names a DaemonSet"))
-	page, err = f.Events(t.Context(), 1, "")
-	f.must(err)
-	f.same("reason", []any{page.Events[0].Outcome, page.Events[0].Reason}, []any{playbook.EventIgnored, "no alert names a DaemonSet"})
+	f.lookUp(record.ID, nil, "no alert names a DaemonSet")
+	event = f.newestEvent()
+	f.same("reason", []any{event.Outcome, event.Reason}, []any{playbook.EventIgnored, "no alert names a DaemonSet"})
 }
 
 func TestStartRun(t *testing.T) {
@@ -359,26 +419,28 @@ func TestStartRun(t *testing.T) {
 func TestReconcile(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	opened := time.Now().Add(-time.Minute)
 	st := startOf("P1", target("c1", "a"))
 	st.Trigger = playbook.TriggerReconcile
-	place := func(at time.Time) (playbook.EventOutcome, string) {
+	place := func(after string) (playbook.EventOutcome, string) {
 		t.Helper()
-		outcome, run, err := f.Reconcile(t.Context(), st, at)
+		outcome, run, err := f.Reconcile(t.Context(), st, after)
 		f.must(err)
 		return outcome, run
 	}
-	outcome, run := place(opened)
+	outcome, run := place("")
 	f.same("an incident whose webhook was lost", outcome, playbook.EventStarted)
 	jobs := scan[int](f, `SELECT count(*) FROM river_job`)
-	outcome, again := place(opened)
+	outcome, again := place("")
 	f.same("listed again", []any{outcome, again}, []any{playbook.EventFollowed, run})
 	f.same("jobs more", scan[int](f, `SELECT count(*) FROM river_job`)-jobs, 0)
 	f.move(run, playbook.StateEscalated)
-	outcome, again = place(opened)
+	outcome, again = place("")
 	f.same("still open after its run", []any{outcome, again}, []any{playbook.EventFollowed, run})
-	outcome, _ = place(time.Now().Add(time.Minute))
-	f.same("reopened, and its webhook was lost", outcome, playbook.EventStarted)
+	outcome, second := place(run)
+	f.same("seen to be open again", outcome, playbook.EventStarted)
+	f.move(second, playbook.StateEscalated)
+	outcome, again = place(run)
+	f.same("seen before the end of its newest run", []any{outcome, again}, []any{playbook.EventFollowed, second})
 }
 
 func TestCancel(t *testing.T) {

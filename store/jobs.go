@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -27,7 +28,24 @@ func (Tick) Kind() string { return "tick" }
 // InsertOpts implements river.JobArgsWithInsertOpts.
 func (Tick) InsertOpts() river.InsertOpts {
 	// The sweeper makes up for a discarded job, after 10 s. More attempts would pile up beside those that it adds.
-	return river.InsertOpts{Queue: ticksQueue, MaxAttempts: 3}
+	return river.InsertOpts{MaxAttempts: 3}
+}
+
+// params asks for a job in the queue of a table version.
+func (t Tick) params(version int) river.InsertManyParams {
+	return river.InsertManyParams{Args: t, InsertOpts: &river.InsertOpts{Queue: ticksQueue(version)}}
+}
+
+// tableVersions are the state tables that this binary knows.
+var tableVersions = []int{playbook.TableVersion}
+
+// ticksQueue is the queue of the ticks of runs with that state table. A replica works only the queues of the tables that it
+// knows, so that during a rolling upgrade no tick is fetched by a replica that must leave its run alone.
+func ticksQueue(version int) string {
+	if version == 1 {
+		return "ticks" // as the first release calls it
+	}
+	return "ticks_" + strconv.Itoa(version)
 }
 
 // LookUp is the job that reads the alerts of an event's incident, where the title alone does not name the target.
@@ -38,14 +56,13 @@ type LookUp struct {
 // Kind implements river.JobArgs.
 func (LookUp) Kind() string { return "look_up" }
 
-// InsertOpts implements river.JobArgsWithInsertOpts. At a retry each 5 s the last attempt is half a day away; open incidents
-// are reconciled besides.
+// InsertOpts implements river.JobArgsWithInsertOpts. At a retry each minute the last attempt is a day away; open incidents are
+// reconciled besides.
 func (LookUp) InsertOpts() river.InsertOpts {
-	return river.InsertOpts{Queue: lookUpsQueue, MaxAttempts: 10_000}
+	return river.InsertOpts{Queue: lookUpsQueue, MaxAttempts: 24 * 60}
 }
 
 const (
-	ticksQueue   = "ticks"
 	lookUpsQueue = "look_ups"
 
 	retryAfter = 5 * time.Second
@@ -58,7 +75,7 @@ type Worker struct {
 	// Advance moves a run by one tick: playbook.Engine.Advance.
 	Advance func(ctx context.Context, runID string) error
 	// LookUp reads the incident of an event and says which run it asks for; nil and a reason when it asks for none.
-	LookUp func(ctx context.Context, a playbook.Arrival) (*playbook.Start, string, error)
+	LookUp func(ctx context.Context, w Waiting) (*playbook.Start, string, error)
 	// Ticks is how many runs may tick at once in this process; default 50.
 	Ticks int
 }
@@ -86,7 +103,10 @@ func (s *Store) Work(ctx context.Context, w Worker) error {
 	}
 	config := s.riverConfig()
 	config.Workers = workers
-	config.Queues = map[string]river.QueueConfig{ticksQueue: {MaxWorkers: w.Ticks}, lookUpsQueue: {MaxWorkers: 10}}
+	config.Queues = map[string]river.QueueConfig{lookUpsQueue: {MaxWorkers: 10}}
+	for _, version := range tableVersions {
+		config.Queues[ticksQueue(version)] = river.QueueConfig{MaxWorkers: w.Ticks}
+	}
 	config.FetchCooldown = 10 * time.Millisecond // 100 ms, the default, would cap the rate and delay each pick-up
 	config.FetchPollInterval = 250 * time.Millisecond
 	config.JobTimeout = 2 * time.Minute
@@ -110,10 +130,17 @@ func (s *Store) Work(ctx context.Context, w Worker) error {
 	return nil
 }
 
-// flatRetry tries a failed job again after a fixed pause: a carrier that is down for an hour must be found up in seconds.
+// flatRetry tries a failed job again after a fixed pause: a carrier that is down for an hour must be found up in seconds. A look-up
+// asks PagerDuty, which a storm of them must not keep from hearing what is more urgent: it soon waits for a minute.
 type flatRetry struct{}
 
-func (flatRetry) NextRetry(*rivertype.JobRow) time.Time { return time.Now().Add(retryAfter) }
+func (flatRetry) NextRetry(job *rivertype.JobRow) time.Time {
+	wait := retryAfter
+	if job.Kind == (LookUp{}).Kind() {
+		wait = min(time.Duration(len(job.Errors)+1)*retryAfter, time.Minute)
+	}
+	return time.Now().Add(wait)
+}
 
 // atLeast drops records below a level: River tells its every start at info.
 type atLeast struct {
@@ -152,7 +179,7 @@ func (w *tickWorker) Work(ctx context.Context, job *river.Job[Tick]) error {
 	case err == nil, errors.Is(err, playbook.ErrNoRun):
 		return nil
 	case errors.Is(err, playbook.ErrForeignTable):
-		return nil // the sweeper ticks it again, perhaps for a newer replica
+		return nil // a state of a known table that we do not know; the sweeper ticks it again, perhaps for a newer replica
 	case errors.Is(err, playbook.ErrBusy), errors.Is(err, playbook.ErrLeaseLost):
 		return river.JobSnooze(time.Second)
 	case errors.Is(err, playbook.ErrConflict): // an incident joined, say: look again at once
@@ -164,26 +191,26 @@ func (w *tickWorker) Work(ctx context.Context, job *river.Job[Tick]) error {
 type lookUpWorker struct {
 	river.WorkerDefaults[LookUp]
 	s      *Store
-	lookUp func(ctx context.Context, a playbook.Arrival) (*playbook.Start, string, error)
+	lookUp func(ctx context.Context, w Waiting) (*playbook.Start, string, error)
 }
 
 func (w *lookUpWorker) Work(ctx context.Context, job *river.Job[LookUp]) error {
-	a, waiting, err := w.s.waitingArrival(ctx, job.Args.EventID)
-	if err != nil || !waiting {
+	waiting, err := w.s.waitingEvent(ctx, job.Args.EventID)
+	if err != nil || waiting == nil {
 		return err
 	}
-	start, reason, err := w.lookUp(ctx, a)
+	start, reason, err := w.lookUp(ctx, *waiting)
 	if err != nil {
 		return fmt.Errorf("look up the target of event %s: %w", job.Args.EventID, err)
 	}
-	return w.s.lookedUp(ctx, job.Args.EventID, a, start, reason)
+	return w.s.lookedUp(ctx, job.Args.EventID, waiting, start, reason)
 }
 
 // insertTick makes a job that is due at that time. River's own way for the future, the state "scheduled", needs its leader
 // to come by (each 5 s) and the leader to be alive (up to 15 s after a crash); a job in the state "available" is fetched at
 // its time by anyone, which is what River itself does with jobs that snooze.
-func (s *Store) insertTick(ctx context.Context, tx pgx.Tx, t Tick, due time.Time) error {
-	inserted, err := s.jobs.InsertTx(ctx, tx, t, &river.InsertOpts{ScheduledAt: due})
+func (s *Store) insertTick(ctx context.Context, tx pgx.Tx, t Tick, version int, due time.Time) error {
+	inserted, err := s.jobs.InsertTx(ctx, tx, t, &river.InsertOpts{Queue: ticksQueue(version), ScheduledAt: due})
 	if err != nil {
 		return fmt.Errorf("insert the tick's job: %w", err)
 	}
@@ -203,25 +230,29 @@ func (s *Store) wakeQueued(ctx context.Context, tx pgx.Tx, target string) error 
 // wake makes the next tick of the picked runs due at once. When a tick is under way, its commit finds woken_at.
 func (s *Store) wake(ctx context.Context, tx pgx.Tx, where string, args ...any) error {
 	rows, err := tx.Query(ctx, `UPDATE runs SET woken_at = clock_timestamp(), wake_at = clock_timestamp() WHERE `+where+
-		` AND state NOT IN ('resolved', 'escalated', 'stood_down') RETURNING id, tick_seq`, args...)
+		` AND state NOT IN ('resolved', 'escalated', 'stood_down') RETURNING id, tick_seq, table_version`, args...)
 	if err != nil {
 		return fmt.Errorf("wake the run: %w", err)
 	}
-	ticks, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Tick])
+	ticks, err := pgx.CollectRows(rows, scanTickJob)
 	if err != nil {
 		return fmt.Errorf("wake the run: %w", err)
 	}
 	return s.insertTicks(ctx, tx, ticks)
 }
 
+// scanTickJob reads a run's id, tick_seq and table_version.
+func scanTickJob(row pgx.CollectableRow) (river.InsertManyParams, error) {
+	var t Tick
+	var version int
+	err := row.Scan(&t.RunID, &t.Seq, &version)
+	return t.params(version), err
+}
+
 // insertTicks makes jobs that are due at once.
-func (s *Store) insertTicks(ctx context.Context, tx pgx.Tx, ticks []Tick) error {
-	if len(ticks) == 0 {
+func (s *Store) insertTicks(ctx context.Context, tx pgx.Tx, params []river.InsertManyParams) error {
+	if len(params) == 0 {
 		return nil
-	}
-	params := make([]river.InsertManyParams, 0, len(ticks))
-	for _, t := range ticks {
-		params = append(params, river.InsertManyParams{Args: t})
 	}
 	if _, err := s.jobs.InsertManyFastTx(ctx, tx, params); err != nil {
 		return fmt.Errorf("insert the ticks' jobs: %w", err)

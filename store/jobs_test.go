@@ -14,7 +14,7 @@ import (
 func (f *fixture) working(w Worker) (stop func()) {
 	f.Helper()
 	if w.LookUp == nil {
-		w.LookUp = func(context.Context, playbook.Arrival) (*playbook.Start, string, error) { return nil, "", nil }
+		w.LookUp = func(context.Context, Waiting) (*playbook.Start, string, error) { return nil, "", nil }
 	}
 	ctx, cancel := context.WithCancel(f.Context())
 	done := make(chan error, 1)

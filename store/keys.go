@@ -16,7 +16,8 @@ const keyLife = 7 * 24 * time.Hour
 // before. The error is ErrKeyReused when the key is bound to another request.
 func (s *Store) ClaimKey(ctx context.Context, client, key string, request []byte) (done bool, err error) {
 	err = s.inTx(ctx, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `DELETE FROM idempotency_keys WHERE at < clock_timestamp() - $1::interval`, keyLife); err != nil {
+		if _, err := tx.Exec(ctx, `DELETE FROM idempotency_keys WHERE client = $1 AND key = $2 AND at < clock_timestamp() - $3::interval`,
+			storable(client), storable(key), keyLife); err != nil {
 			return err
 		}
 		var bound []byte

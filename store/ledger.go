@@ -194,7 +194,7 @@ func (s *Store) commitTick(ctx context.Context, tx pgx.Tx, h playbook.Hold, f fe
 	if f.wokenAt != nil && f.wokenAt.After(f.acquiredAt) {
 		due = f.now // something happened since this tick began to look
 	}
-	return run, s.insertTick(ctx, tx, Tick{RunID: run.ID, Seq: f.tickSeq + 1}, due)
+	return run, s.insertTick(ctx, tx, Tick{RunID: run.ID, Seq: f.tickSeq + 1}, run.TableVersion, due)
 }
 
 // updateRun moves the run on and returns it as stored, still without the new intents.

@@ -150,7 +150,11 @@ func cordonOf(run string) playbook.Cordon {
 type conforming struct{ *fixture }
 
 func (c conforming) StartRun(ctx context.Context, st playbook.Start) error {
-	_, _, err := c.Reconcile(ctx, st, time.Time{})
+	links, err := c.Links(ctx, []string{st.Incident.ID})
+	if err != nil {
+		return err
+	}
+	_, _, err = c.Reconcile(ctx, st, links[st.Incident.ID].Run)
 	return err
 }
 

@@ -98,7 +98,7 @@ func loadRun(ctx context.Context, q querier, id string) (playbook.Run, error) {
 
 // known refuses a run whose states this version does not know, so that it is left to a replica that does.
 func known(r playbook.Run) error {
-	if r.TableVersion != playbook.TableVersion || !slices.Contains(playbook.States(), r.State) {
+	if !slices.Contains(tableVersions, r.TableVersion) || !slices.Contains(playbook.States(), r.State) {
 		return fmt.Errorf("run %s has table version %d and state %q: %w", r.ID, r.TableVersion, r.State, playbook.ErrForeignTable)
 	}
 	return nil
@@ -109,12 +109,13 @@ type runIncident struct {
 	playbook.RunIncident
 }
 
-const incidentColumns = `run, incident, number, title, url, joined_at, outcome`
+const incidentColumns = `run, incident, number, title, url, joined_at, opened_at, outcome`
 
 func scanIncident(row pgx.CollectableRow) (runIncident, error) {
 	var i runIncident
-	err := row.Scan(&i.run, &i.ID, &i.Number, &i.Title, &i.URL, &i.JoinedAt, &i.End)
-	i.JoinedAt = i.JoinedAt.UTC()
+	var opened *time.Time
+	err := row.Scan(&i.run, &i.ID, &i.Number, &i.Title, &i.URL, &i.JoinedAt, &opened, &i.End)
+	i.JoinedAt, i.OpenedAt = i.JoinedAt.UTC(), timeOf(opened)
 	return i, err
 }
 

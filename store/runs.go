@@ -48,27 +48,41 @@ func (s *Store) StartRun(ctx context.Context, st playbook.Start) (playbook.Run, 
 }
 
 // Reconcile places an open incident that was found by listing, not by an event: it starts or joins a run when the incident has
-// none, or when it was triggered or reopened (triggeredAt) after its run had ended. Otherwise the outcome is followed, and
-// nothing is written.
-func (s *Store) Reconcile(ctx context.Context, st playbook.Start, triggeredAt time.Time) (outcome playbook.EventOutcome, run string, err error) {
+// none, or when its newest run is still after, which had ended before the incident was read, and the incident was seen to be
+// open again since. Otherwise the outcome is followed, and nothing is written.
+func (s *Store) Reconcile(ctx context.Context, st playbook.Start, after string) (outcome playbook.EventOutcome, run string, err error) {
 	start, err := withRunID(st)
 	if err != nil {
 		return "", "", fmt.Errorf("reconcile incident %s: %w", st.Incident.ID, err)
 	}
-	a := arrival{Arrival: playbook.Arrival{IncidentID: st.Incident.ID, OccurredAt: triggeredAt, Start: start}}
+	a := arrival{Arrival: playbook.Arrival{IncidentID: st.Incident.ID, Start: start}, after: after}
+	var p placement
 	err = s.placing(ctx, func(tx pgx.Tx) error {
 		d, err := s.readDesk(ctx, tx, []arrival{a})
 		if err != nil {
 			return err
 		}
 		d.quiet = true
-		outcome, _, run, _ = d.place(a.Arrival)
+		p = d.place(a)
 		return s.writeDesk(ctx, tx, d)
 	})
 	if err != nil {
 		return "", "", fmt.Errorf("reconcile incident %s: %w", st.Incident.ID, err)
 	}
-	return outcome, run, nil
+	return p.outcome, p.run, nil
+}
+
+// Links reads the newest run of each incident that has one.
+func (s *Store) Links(ctx context.Context, incidents []string) (map[string]Link, error) {
+	links := map[string]Link{}
+	rows, err := s.pool.Query(ctx, linksSQL, incidents)
+	if err == nil {
+		err = scanLinks(rows, links)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the runs of incidents: %w", err)
+	}
+	return links, nil
 }
 
 // Cancel asks a run to stop at its next safe point, on behalf of a person. Asking again changes nothing. The error is
@@ -131,39 +145,59 @@ func (s *Store) Approve(ctx context.Context, runID, planHash, by string) error {
 	return nil
 }
 
-// waitingArrival reads an event whose incident is still to be looked up; waiting is false when that was done.
-func (s *Store) waitingArrival(ctx context.Context, event string) (a playbook.Arrival, waiting bool, err error) {
+// Waiting is an event whose incident is to be read before it is placed.
+type Waiting struct {
+	playbook.Arrival
+	// Before is the incident's newest run, which had ended when the event came; zero when there was none.
+	Before Link
+}
+
+// waitingEvent reads an event whose incident is still to be looked up; nil when that was done.
+func (s *Store) waitingEvent(ctx context.Context, event string) (*Waiting, error) {
+	var w Waiting
 	var webhook, pagerduty *string
 	var occurred *time.Time
-	err = s.pool.QueryRow(ctx, `SELECT webhook_id, event_id, type, incident, occurred_at, payload, look_up FROM events WHERE id = $1`, event).
-		Scan(&webhook, &pagerduty, &a.Type, &a.IncidentID, &occurred, &a.Payload, &waiting)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return a, false, nil // deleted by retention
-	}
-	if err != nil {
-		return a, false, fmt.Errorf("read event %s: %w", event, err)
+	var waiting bool
+	err := s.pool.QueryRow(ctx, `SELECT webhook_id, event_id, type, incident, occurred_at, payload, look_up, run FROM events WHERE id = $1`, event).
+		Scan(&webhook, &pagerduty, &w.Type, &w.IncidentID, &occurred, &w.Payload, &waiting, &w.Before.Run)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows): // deleted by retention
+		return nil, nil //nolint:nilnil // there is nothing to do
+	case err != nil:
+		return nil, fmt.Errorf("read event %s: %w", event, err)
+	case !waiting:
+		return nil, nil //nolint:nilnil // there is nothing to do
 	}
 	if webhook != nil {
-		a.WebhookID = *webhook
+		w.WebhookID = *webhook
 	}
 	if pagerduty != nil {
-		a.EventID = *pagerduty
+		w.EventID = *pagerduty
 	}
-	a.OccurredAt, a.LookUp = timeOf(occurred), true
-	return a, waiting, nil
+	w.OccurredAt, w.LookUp = timeOf(occurred), true
+	if w.Before.Run == "" {
+		return &w, nil
+	}
+	links, err := s.Links(ctx, []string{w.IncidentID})
+	if err != nil {
+		return nil, err
+	}
+	if l := links[w.IncidentID]; l.Run == w.Before.Run {
+		w.Before = l
+	}
+	return &w, nil
 }
 
 // lookedUp places an event after its incident was read. It does nothing when that was done meanwhile.
-func (s *Store) lookedUp(ctx context.Context, event string, a playbook.Arrival, st *playbook.Start, reason string) error {
+func (s *Store) lookedUp(ctx context.Context, event string, w *Waiting, st *playbook.Start, reason string) error {
 	var err error
 	if st != nil {
 		if st, err = withRunID(*st); err != nil {
 			return fmt.Errorf("place event %s: %w", event, err)
 		}
 	}
-	a.Start, a.Reason, a.LookUp = st, reason, false
-	// The event is stored already: it must not be found as its own duplicate.
-	placed := arrival{Arrival: playbook.Arrival{IncidentID: a.IncidentID, Start: a.Start}}
+	// Without the event's own ids: it is stored already, and must not be found as its own duplicate.
+	a := arrival{Arrival: playbook.Arrival{IncidentID: w.IncidentID, Start: st, Reason: reason}, after: w.Before.Run}
 	err = s.placing(ctx, func(tx pgx.Tx) error {
 		var waiting bool
 		err := tx.QueryRow(ctx, `SELECT look_up FROM events WHERE id = $1 FOR UPDATE`, event).Scan(&waiting)
@@ -173,13 +207,16 @@ func (s *Store) lookedUp(ctx context.Context, event string, a playbook.Arrival, 
 		if err != nil {
 			return err
 		}
-		d, err := s.readDesk(ctx, tx, []arrival{placed})
+		d, err := s.readDesk(ctx, tx, []arrival{a})
 		if err != nil {
 			return err
 		}
-		outcome, why, run, _ := d.place(a)
+		p := d.place(a)
+		if p.lookUp { // it was read before a run that began and ended meanwhile, which has seen what was read
+			p.lookUp, p.reason = false, ""
+		}
 		if _, err := tx.Exec(ctx, `UPDATE events SET outcome = $2, reason = $3, run = $4, look_up = false WHERE id = $1`,
-			event, outcome, storable(why), run); err != nil {
+			event, p.outcome, storable(p.reason), p.run); err != nil {
 			return err
 		}
 		return s.writeDesk(ctx, tx, d)

@@ -67,20 +67,21 @@ func (s *Store) SweepLeases(ctx context.Context) error {
 }
 
 // SweepRuns makes the tick again of every run that nobody ticks though it is due. Work calls it. The tick keeps its number: if
-// the first job was merely slow, the second to run is stale, and a busy queue is not reordered.
+// the first job was merely slow, the second to run is stale, and a busy queue is not reordered. Runs of a state table that this
+// version does not know are left to a replica that does.
 func (s *Store) SweepRuns(ctx context.Context) error {
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, `UPDATE runs SET swept_at = clock_timestamp() WHERE id IN (
-				SELECT id FROM runs r WHERE state NOT IN ('resolved', 'escalated', 'stood_down')
+				SELECT id FROM runs r WHERE state NOT IN ('resolved', 'escalated', 'stood_down') AND table_version = ANY($2)
 					AND wake_at < clock_timestamp() - $1::interval
 					AND (swept_at IS NULL OR swept_at < clock_timestamp() - $1::interval)
 					AND NOT EXISTS (SELECT FROM leases l WHERE l.target = r.target AND l.expires_at > clock_timestamp())
 				ORDER BY id LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED)
-			RETURNING id, tick_seq`, sweepAfter)
+			RETURNING id, tick_seq, table_version`, sweepAfter, tableVersions)
 		if err != nil {
 			return err
 		}
-		ticks, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Tick])
+		ticks, err := pgx.CollectRows(rows, scanTickJob)
 		if err != nil {
 			return err
 		}
@@ -92,16 +93,17 @@ func (s *Store) SweepRuns(ctx context.Context) error {
 	return nil
 }
 
-// OverdueRuns lists the runs whose next tick is that late: for the janitor.
+// OverdueRuns lists the runs whose next tick is that late and whose state table this version knows: for the janitor.
 func (s *Store) OverdueRuns(ctx context.Context, late time.Duration) ([]string, error) {
 	return s.ids(ctx, "list overdue runs", `SELECT id FROM runs WHERE state NOT IN ('resolved', 'escalated', 'stood_down')
-		AND wake_at < clock_timestamp() - $1::interval ORDER BY wake_at`, late)
+		AND table_version = ANY($2) AND wake_at < clock_timestamp() - $1::interval ORDER BY wake_at`, late, tableVersions)
 }
 
-// OwedOfEndedRuns lists the ended runs that still owe an undo: for the janitor.
+// OwedOfEndedRuns lists the ended runs of a known state table that still owe an undo: for the janitor.
 func (s *Store) OwedOfEndedRuns(ctx context.Context) ([]string, error) {
 	return s.ids(ctx, "list what ended runs owe", `SELECT DISTINCT o.run FROM obligations o JOIN runs r ON r.id = o.run
-		WHERE o.discharged_at IS NULL AND r.state IN ('resolved', 'escalated', 'stood_down') ORDER BY o.run`)
+		WHERE o.discharged_at IS NULL AND r.state IN ('resolved', 'escalated', 'stood_down') AND r.table_version = ANY($1)
+		ORDER BY o.run`, tableVersions)
 }
 
 func (s *Store) ids(ctx context.Context, what, sql string, args ...any) ([]string, error) {

@@ -430,6 +430,12 @@ func (c *check) positive(path string, d Duration) {
 	}
 }
 
+// onLoopback reports whether the server listens to this machine only.
+func (c *Config) onLoopback() bool {
+	host, _, err := net.SplitHostPort(c.Listen)
+	return err == nil && isLoopback(host)
+}
+
 func isLoopback(host string) bool {
 	if host == "localhost" {
 		return true

@@ -23,6 +23,8 @@ type pagerDuty interface {
 	OpenIncidents(ctx context.Context, serviceIDs []string) ([]incident.Incident, error)
 	BotUser(ctx context.Context) (incident.User, error)
 	CreateNote(ctx context.Context, incidentID, content string) (incident.Note, error)
+	Subscriptions(ctx context.Context) ([]incident.Subscription, error)
+	EnableSubscription(ctx context.Context, id string) error
 	UpdateNote(ctx context.Context, incidentID, noteID, content string) (incident.Note, error)
 	Acknowledge(ctx context.Context, incidentID string) error
 	Resolve(ctx context.Context, incidentID string) error
@@ -392,7 +394,7 @@ func (p *pager) Recover(ctx context.Context, i playbook.Intent, _ string) (playb
 	case playbook.Acknowledge:
 		happened = ours("acknowledge_log_entry")
 	case playbook.Resolve:
-		happened = ours("resolve_log_entry")
+		happened = ours(incident.LogResolved)
 	case playbook.Escalate:
 		happened = ours("escalate_log_entry", "delegate_log_entry", "assign_log_entry")
 	}

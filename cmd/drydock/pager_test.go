@@ -13,6 +13,7 @@ import (
 
 	"github.com/drydock/drydock/incident"
 	"github.com/drydock/drydock/playbook"
+	"github.com/drydock/drydock/store"
 )
 
 var (
@@ -38,6 +39,9 @@ type account struct {
 	fail    map[string]error
 	writes  []string
 }
+
+func (a *account) Subscriptions(context.Context) ([]incident.Subscription, error) { return nil, nil }
+func (a *account) EnableSubscription(context.Context, string) error               { return nil }
 
 func (a *account) err(call string) error { return a.fail[call] }
 
@@ -369,7 +373,7 @@ func TestLookup(t *testing.T) {
 			l := &lookup{client: a, rules: p.rules, carriers: func() []string { return []string{"prod-dal10-carrier3"} }, policy: func(playbook.Target) playbook.Policy {
 				return playbook.Policy{Mode: playbook.ModeAct, Timing: playbook.DefaultTiming()}
 			}}
-			start, reason, err := l.start(t.Context(), playbook.Arrival{IncidentID: "QTEST0000001"})
+			start, reason, err := l.start(t.Context(), store.Waiting{Arrival: playbook.Arrival{IncidentID: "QTEST0000001"}})
 			if (err != nil) != tt.fails {
 				t.Fatalf("error %v", err)
 			}

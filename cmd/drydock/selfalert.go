@@ -57,6 +57,24 @@ func (a *selfAlert) send(ctx context.Context, what func(context.Context) error) 
 	}()
 }
 
+// tell raises an alert and waits until it was taken. Raising it again pages nobody twice.
+func (a *selfAlert) tell(ctx context.Context, key, summary string) error {
+	a.log.ErrorContext(ctx, "self-alert", "key", key, "summary", summary)
+	if a.alerter == nil {
+		return nil
+	}
+	return a.alerter.Trigger(ctx, incident.SelfAlert{DedupKey: key, Summary: summary, Source: hostname()})
+}
+
+// takeBack ends an alert and waits until that was taken.
+func (a *selfAlert) takeBack(ctx context.Context, key string) error {
+	a.log.InfoContext(ctx, "self-alert is over", "key", key)
+	if a.alerter == nil {
+		return nil
+	}
+	return a.alerter.Resolve(ctx, key)
+}
+
 // signatures is told when three webhooks in a row were refused, and when one was accepted again. The subscription's id is
 // not proven: it comes with a request that was refused.
 func (a *selfAlert) signatures(subscription string, raised bool) {

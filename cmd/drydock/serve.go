@@ -24,6 +24,9 @@ const (
 	idleTime     = 60 * time.Second
 	maxHeader    = 16 << 10
 	shutdownTime = 5 * time.Second
+	// noticeTime is how long a replica that is told to stop goes on answering, so that a load balancer or kube-proxy has taken it
+	// out before connections are refused. Nobody balances to a loopback address.
+	noticeTime = 5 * time.Second
 )
 
 func newServe(a *app) *cobra.Command {
@@ -125,12 +128,20 @@ func serve(ctx context.Context, a *app, cfg *Config, log *slog.Logger, migrate b
 
 	select {
 	case <-ctx.Done():
+		w.stopping.Store(true)
 		log.Info("stopping: running ticks end, nothing new is taken")
 	case <-db.exited():
 		err = remotef("the private Postgres ended by itself; the log says why. Start Drydock again: nothing that was promised is lost")
 	case err = <-failed:
 	}
 	stopWorking()
+	if ctx.Err() != nil && !cfg.onLoopback() {
+		// /readyz fails by now, and until those who send here have noticed they are answered.
+		select {
+		case <-time.After(noticeTime):
+		case <-db.exited():
+		}
+	}
 	// Webhooks that are being stored are answered; new ones are refused and come again.
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
 	defer cancel()
@@ -153,6 +164,8 @@ func bringUp(ctx context.Context, url string, migrate bool) error {
 	switch {
 	case err != nil:
 		return remotef("%w", err)
+	case state.TooNew():
+		return remotef("%w", migrations.TooNewError{State: state})
 	case state.Dirty || len(state.Pending) > 0:
 		return usagef("the schema is not up to date (version %d of %d): run \"drydock migrate up\"", state.Version, state.Latest)
 	}

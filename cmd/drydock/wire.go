@@ -30,6 +30,15 @@ type wiring struct {
 	loginPath string
 	work      func(ctx context.Context)
 	close     func()
+	// stopping is set when the process was told to end, before anything of it does: /readyz says so first.
+	stopping atomic.Bool
+}
+
+func (w *wiring) checkStopping(context.Context) error {
+	if w.stopping.Load() {
+		return errors.New("this replica is stopping")
+	}
+	return nil
 }
 
 // wire builds everything between the database and the HTTP server. It is the one place that knows all packages.
@@ -74,9 +83,11 @@ func wire(ctx context.Context, cfg *Config, s *resolved, db *database, log *slog
 	metrics.MustRegister(storeMetrics{st})
 
 	find := &lookup{rules: rules, carriers: known.Names, policy: policy}
+	share := newQuota(st, cfg.Role, log)
 	var pages playbook.Pager = noPager{}
 	if s.pagerDutyToken != "" {
-		client, err := incident.New(incident.Config{APIURL: cfg.PagerDuty.APIURL, Token: s.pagerDutyToken, From: cfg.PagerDuty.From})
+		client, err := incident.New(incident.Config{APIURL: cfg.PagerDuty.APIURL, Token: s.pagerDutyToken, From: cfg.PagerDuty.From,
+			Limiter: share.limiter})
 		if err != nil {
 			st.Close()
 			return nil, usagef("pagerduty: %w", err)
@@ -90,11 +101,16 @@ func wire(ctx context.Context, cfg *Config, s *resolved, db *database, log *slog
 		Ledger: st, Pager: pages, Promoter: s.promoter, Policy: policy, Clock: time.Now, Log: log, Ticked: countRuns(metrics),
 		Carrier: func(name string) (playbook.Carrier, error) { return registry.Carrier(name) },
 	}
-	w := &wiring{close: st.Close, work: func(ctx context.Context) { <-ctx.Done() }}
-	parts := []api.Part{{Name: "database", Check: st.Ping}}
+	w := &wiring{close: st.Close, work: share.run}
+	parts := []api.Part{{Name: "database", Check: st.Ping}, {Name: "stopping", Check: w.checkStopping}}
 	if cfg.Role != roleIngest {
 		works := &worker{store: st, engine: engine, find: find, cfg: cfg, alert: alert, log: log}
-		w.work = works.run
+		w.work = func(ctx context.Context) {
+			var all sync.WaitGroup
+			all.Go(func() { share.run(ctx) })
+			all.Go(func() { works.run(ctx) })
+			all.Wait()
+		}
 		parts = append(parts, api.Part{Name: "worker", Check: works.check})
 	}
 	options := api.Options{
@@ -157,7 +173,11 @@ func (w *worker) run(ctx context.Context) {
 	var all sync.WaitGroup
 	all.Go(func() { w.workJobs(ctx) })
 	all.Go(func() { w.tidy(ctx) })
-	all.Go(func() { w.reconcile(ctx) })
+	all.Go(func() { w.forget(ctx) })
+	if w.find.client != nil {
+		r := newReconciler(w.store, w.find, w.cfg, w.alert, w.log)
+		all.Go(func() { r.run(ctx) })
+	}
 	all.Wait()
 }
 
@@ -252,48 +272,24 @@ func (w *worker) pageForBlockedUndo(ctx context.Context, before bool) bool {
 	return blocked
 }
 
-// reconcile looks for open incidents that no webhook told of. A young one is left alone: its webhook is on its way.
-func (w *worker) reconcile(ctx context.Context) {
-	if w.find.client == nil {
-		return
-	}
-	period := w.cfg.PagerDuty.ReconcileEvery.std()
-	every(ctx, period, func() {
-		open, err := w.find.client.OpenIncidents(ctx, w.cfg.PagerDuty.ServiceIDs)
-		if err != nil {
-			if ctx.Err() == nil {
-				w.log.WarnContext(ctx, "open incidents could not be listed", "error", err)
+const forgetEvery = time.Hour
+
+// forget deletes what has been kept for long enough. One replica does it for all.
+func (w *worker) forget(ctx context.Context) {
+	every(ctx, forgetEvery/6, func() {
+		ours, err := w.store.Turn(ctx, "retention", forgetEvery)
+		if err == nil && ours {
+			var gone store.Forgotten
+			gone, err = w.store.Forget(ctx, store.Retention{Runs: w.cfg.Retention.Runs.std(), Events: w.cfg.Retention.Events.std()})
+			if gone != (store.Forgotten{}) {
+				w.log.InfoContext(ctx, "what was kept for long enough was deleted", "runs", gone.Runs, "observations", gone.Observations,
+					"events", gone.Events, "keys", gone.Keys, "looks", gone.Looks)
 			}
-			return
 		}
-		for _, in := range open {
-			if time.Since(in.CreatedAt) < max(period, time.Minute) {
-				continue
-			}
-			if err := w.reconcileOne(ctx, in); err != nil && ctx.Err() == nil {
-				w.log.WarnContext(ctx, "open incident could not be reconciled", "incident", in.ID, "error", err)
-			}
+		if err != nil && ctx.Err() == nil {
+			w.log.WarnContext(ctx, "retention was not applied to the end", "error", err)
 		}
 	})
-}
-
-// reconcileOne starts a run for an incident that has none. Only titles that name their target are read: asking for the alerts
-// of every open incident of an account each minute would use up the rate limit.
-func (w *worker) reconcileOne(ctx context.Context, in incident.Incident) error {
-	m := w.find.rules.Parse(in.Title)
-	target := playbook.Target{Carrier: m.Carrier, Namespace: m.Namespace, DaemonSet: m.DaemonSet}
-	if !m.Matched || m.Namespace == "" || !w.find.knows(m.Carrier) {
-		return nil
-	}
-	p := w.find.policy(target)
-	outcome, run, err := w.store.Reconcile(ctx, playbook.Start{
-		Target: target, Trigger: playbook.TriggerReconcile, Mode: p.Mode, Deadline: p.Timing.Deadline,
-		Incident: playbook.RunIncident{ID: in.ID, Number: in.Number, Title: in.Title, URL: in.URL},
-	}, in.CreatedAt)
-	if err == nil && outcome != playbook.EventFollowed {
-		w.log.InfoContext(ctx, "open incident without a run was found", "incident", in.ID, "outcome", outcome, "run", run)
-	}
-	return err
 }
 
 // every calls do once per period until ctx ends.

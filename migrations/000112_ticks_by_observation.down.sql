@@ -1,0 +1,1 @@
+DROP INDEX ticks_by_observation;
