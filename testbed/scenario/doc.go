@@ -8,6 +8,9 @@
 // Drydock is the product's binary, with a database of its own; one process serves all scenarios whose settings agree in what
 // is not set per carrier (timing, limits). PagerDuty, Jenkins and the flag service are the stand-ins.
 //
+// An alert about the same DaemonSet comes for a second carrier entry too, in mode observe, whose way to the API server lets no
+// write pass (type watch): what happens in a scenario happens before its eyes, and nothing but notes may come of it.
+//
 // The tests hold what was seen against the file, and against what package scenariofile saw when it played the same file on
 // the simulated carrier.
 package scenario

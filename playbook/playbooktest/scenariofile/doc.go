@@ -13,9 +13,16 @@
 //	settings      what drydock.yaml says about it, where it is not the default
 //	fault         acts before the alert
 //	then          acts after it, at a time or as soon as something is seen
+//	again         further runs of the same target, each after the one before
 //	expect        findings, states, acts, notes and the ends of incident and carrier
+//	only          the one runner that can play it, and why
+//	plan_differs  why what was done is not what was planned
 //
 // What must never happen needs no words in a file. After every scenario no node bears Drydock's mark, only people's cordons
-// are left, every daemon pod that was there at the alert lives unless the file allows otherwise, the DaemonSet is as it was,
-// and no incident changed its state before a note said why.
+// are left, every daemon pod that was there at the alert lives unless the file allows otherwise, the DaemonSet is as it was
+// (the same object unless Drydock created it), no customers' pod moved but those that were evicted, nothing that was promised
+// is unsettled, no incident changed its state before a note said why, each has at most three notes of which one says how it
+// ended, and what a run did is the plan that it showed when the finding was confirmed.
+//
+// The notes themselves are golden files in testdata/notes: go test -run TestNotes -update writes them.
 package scenariofile
