@@ -47,9 +47,19 @@ test: ## the whole suite, against real Postgres and the real control plane
 test-fast: ## what needs neither Postgres nor the control plane
 	PG_BIN=/nonexistent go test $$(go list ./... | grep -vE '^[^/]+/[^/]+/[^/]+/($(NOT_FAST))(/|$$)')
 
+# What chaos brings in a soak. SOAK=long: a thousand kills. SEED=n repeats a night.
+SEED ?= 0
+KILLS := $(if $(filter long,$(SOAK)),1000,200)
+SOAKING := go test -count=1 -v -timeout 12h ./chaos -seed $(SEED)
+
 .PHONY: soak
-soak: ## hours of random faults (comes later)
-	@echo "make soak: not there yet, it comes with a later version" >&2; exit 2
+soak: ## an hour of faults: kills, freezes, a lost database and bad remotes (SOAK=long: more kills; SEED=n: that night again)
+	@tools/need postgres
+	@$(MAKE) build testbed
+	cd testbed && $(SOAKING) -run TestStorm
+	cd testbed && $(SOAKING) -run TestPagerAway -pager-away 12m
+	cd testbed && $(SOAKING) -run TestBadAPIServer -latency 5s -bad-for 5m
+	cd testbed && $(SOAKING) -run TestReplicas -kills $(KILLS) -freezes 50 -longest-freeze 60s -restarts 20 -postmaster-kills 5
 
 .PHONY: model
 model: ## the exhaustive search through the machine's states (comes later)

@@ -133,8 +133,10 @@ func openStore(ctx context.Context, cfg *Config, s *resolved, db *database, file
 	if db.private != nil {
 		identity = "private"
 	}
+	node := identity + "/" + randomCode()
+	log.InfoContext(ctx, "leases bear this name", "node", node)
 	st, err := store.Open(ctx, store.Options{
-		DatabaseURL: db.url, Node: identity + "/" + randomCode(), BackupKey: s.backupKey, LeaseTTL: cfg.Timing.Lease.std(),
+		DatabaseURL: db.url, Node: node, BackupKey: s.backupKey, LeaseTTL: cfg.Timing.Lease.std(),
 		FileSwitch: fileSwitch, IneffectiveRuns: cfg.Limits.IneffectiveRuns, Log: log,
 	})
 	if err != nil {

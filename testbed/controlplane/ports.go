@@ -26,7 +26,7 @@ type ports struct {
 func freePorts() (ports, error) {
 	var p ports
 	for _, port := range []*int{&p.etcdClient, &p.etcdPeer, &p.apiServer, &p.controllerManager, &p.scheduler, &p.kwok} {
-		free, err := freePort()
+		free, err := FreePort()
 		if err != nil {
 			return ports{}, err
 		}
@@ -35,7 +35,9 @@ func freePorts() (ports, error) {
 	return p, nil
 }
 
-func freePort() (int, error) {
+// FreePort is a loopback port that nobody listens on, below those that Linux gives to outgoing connections: it stays
+// free for whoever listens on it later, and again after a restart. It is given out once in this process.
+func FreePort() (int, error) {
 	takenPorts.Lock()
 	defer takenPorts.Unlock()
 	var last error

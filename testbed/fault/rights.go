@@ -81,13 +81,24 @@ func setControllerRules(ctx context.Context, client kubernetes.Interface, rules 
 // returned takes the quota away; the DaemonSet controller tries again ever more
 // rarely, or as soon as the DaemonSet changes.
 func RefusePods(ctx context.Context, client kubernetes.Interface, namespace string) (restore func(context.Context) error, err error) {
+	return refuse(ctx, client, namespace, "no-pods", corev1.ResourcePods)
+}
+
+// RefuseRevisions lets the namespace's quota refuse every new ControllerRevision: a
+// DaemonSet there that is changed afterwards stays as it was, with its controller's
+// observedGeneration behind. The function returned takes the quota away.
+func RefuseRevisions(ctx context.Context, client kubernetes.Interface, namespace string) (restore func(context.Context) error, err error) {
+	return refuse(ctx, client, namespace, "no-revisions", "count/controllerrevisions.apps")
+}
+
+func refuse(ctx context.Context, client kubernetes.Interface, namespace, name string, what corev1.ResourceName) (restore func(context.Context) error, err error) {
 	if err := Namespace(ctx, client, namespace); err != nil {
 		return nil, err
 	}
 	quotas := client.CoreV1().ResourceQuotas(namespace)
 	quota := &corev1.ResourceQuota{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "no-pods"},
-		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{corev1.ResourcePods: resource.MustParse("0")}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{what: resource.MustParse("0")}},
 	}
 	if _, err := quotas.Create(ctx, quota, metav1.CreateOptions{}); err != nil {
 		return nil, fmt.Errorf("create quota %s/%s: %w", namespace, quota.Name, err)

@@ -28,6 +28,8 @@ type Workload struct {
 	MinAvailable *int
 	// Prefer names a node to which its pods go as long as it takes them.
 	Prefer string
+	// NodeSelector binds its pods to nodes with these labels.
+	NodeSelector map[string]string
 	// PodAnnotations are put on each pod.
 	PodAnnotations map[string]string
 }
@@ -68,6 +70,7 @@ func CreateWorkload(ctx context.Context, client kubernetes.Interface, w Workload
 
 func (w Workload) podTemplate(labels map[string]string) corev1.PodTemplateSpec {
 	spec := corev1.PodSpec{
+		NodeSelector: w.NodeSelector,
 		Containers: []corev1.Container{{
 			Name:  "master",
 			Image: "registry.example.com/kubx-master:1.0",
