@@ -26,8 +26,7 @@ import (
 // apiServer stands between all replicas and one carrier's API server. It writes down every change that passes, with the
 // answer, and can be made to answer badly.
 type apiServer struct {
-	url     string
-	carrier string // its name, which is also the namespace of its Lease
+	url string
 
 	mu      sync.Mutex
 	changes []recorded
@@ -54,7 +53,7 @@ type weather struct {
 }
 
 // newAPIServer listens in front of the API server of a control plane.
-func newAPIServer(ctx context.Context, config *rest.Config, carrier string, seed uint64) (*apiServer, error) {
+func newAPIServer(ctx context.Context, config *rest.Config, seed uint64) (*apiServer, error) {
 	target, err := url.Parse(config.Host)
 	if err != nil {
 		return nil, fmt.Errorf("find the API server: %w", err)
@@ -64,13 +63,12 @@ func newAPIServer(ctx context.Context, config *rest.Config, carrier string, seed
 	if err != nil {
 		return nil, fmt.Errorf("reach the API server: %w", err)
 	}
-	s := &apiServer{carrier: carrier, random: rand.New(rand.NewPCG(seed, seed))}
+	s := &apiServer{random: rand.New(rand.NewPCG(seed, seed))}
 	proxy := &httputil.ReverseProxy{
-		Rewrite:        func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: target.Scheme, Host: target.Host}) },
-		Transport:      transport,
-		ModifyResponse: s.leaseBack,
-		FlushInterval:  -1,
-		ErrorLog:       slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: target.Scheme, Host: target.Host}) },
+		Transport:     transport,
+		FlushInterval: -1,
+		ErrorLog:      slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
 	listener, err := standin.Listen(ctx, "", s.wrap(proxy))
 	if err != nil {
@@ -151,7 +149,6 @@ func (s *apiServer) wrap(next http.Handler) http.Handler {
 			panic(http.ErrAbortHandler)
 		case fine, failedAfter, resetAfter:
 		}
-		s.leaseThere(r, body)
 		answer := &recorder{header: http.Header{}, status: http.StatusOK}
 		if !changes(r, body) && what == fine {
 			next.ServeHTTP(w, r)
@@ -215,35 +212,6 @@ func answerStatus(w http.ResponseWriter, code int, reason, message string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
 	_, _ = fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","message":%q,"reason":%q,"code":%d}`, message, reason, code)
-}
-
-// The Lease by which an installation owns a carrier is one object of a control plane, and here several carriers share one
-// control plane. So the proxy keeps each carrier's in a namespace of its own.
-const leases = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
-
-func (s *apiServer) leaseThere(r *http.Request, body []byte) {
-	if r.URL.Path != leases+"/drydock" && (r.URL.Path != leases || r.Method != http.MethodPost) {
-		return
-	}
-	r.URL.Path = strings.Replace(r.URL.Path, "/kube-system/", "/"+s.carrier+"/", 1)
-	r.Header.Set("Accept", "application/json")
-	r.Header.Del("Accept-Encoding")
-	there := bytes.ReplaceAll(body, []byte(`"namespace":"kube-system"`), []byte(`"namespace":"`+s.carrier+`"`))
-	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(there)), int64(len(there))
-}
-
-func (s *apiServer) leaseBack(response *http.Response) error {
-	if !strings.Contains(response.Request.URL.Path, "/namespaces/"+s.carrier+"/leases") {
-		return nil
-	}
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		return err
-	}
-	body = bytes.ReplaceAll(body, []byte(`"namespace":"`+s.carrier+`"`), []byte(`"namespace":"kube-system"`))
-	response.Body, response.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-	response.Header.Set("Content-Length", fmt.Sprint(len(body)))
-	return nil
 }
 
 // recorder keeps an answer back.

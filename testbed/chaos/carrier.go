@@ -70,7 +70,7 @@ func (s *stage) newCarrier(number int) (*carrier, error) {
 	c := &carrier{Name: fmt.Sprintf("prod-dal10-carrier%d", number)}
 	c.Kubeconfig = filepath.Join(s.dir, c.Name+".kubeconfig")
 	var err error
-	if c.api, err = newAPIServer(s.ctx, s.cluster.RESTConfig(), c.Name, s.seed+uint64(number)); err != nil {
+	if c.api, err = newAPIServer(s.ctx, s.cluster.RESTConfig(), s.seed+uint64(number)); err != nil {
 		return nil, err
 	}
 	if err := c.api.kubeconfig(c.Kubeconfig); err != nil {
@@ -105,11 +105,6 @@ func (s *stage) populate() error {
 	}
 	if err := s.cluster.AddNodes(s.ctx, nodes...); err != nil {
 		return err
-	}
-	for _, c := range s.carriers {
-		if err := fault.Namespace(s.ctx, s.cluster.Client(), c.Name); err != nil {
-			return err
-		}
 	}
 	for _, t := range s.targets() {
 		if err := fault.Cordon(s.ctx, t.client, t.personsNode(), true); err != nil {

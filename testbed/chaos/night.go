@@ -125,7 +125,10 @@ func (n *night) play(ctx context.Context, e *episode) error {
 		}
 	}
 	n.watch.expectAbsent(t.key(), false)
-	return t.mended(after, over)
+	if err := t.mended(after, over); err != nil {
+		return err
+	}
+	return await.Until(after, "a day to pass", func(ctx context.Context) error { return n.postgres.dayPasses(ctx, t) })
 }
 
 // follow waits until the incident's run has ended. A run that does not end by its deadline breaks its promise (I8).
