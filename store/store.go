@@ -49,6 +49,8 @@ type Options struct {
 	FileSwitch func(carrier string) string
 	// IneffectiveRuns opens a target's breaker: so many runs in a row that changed something and resolved nothing. Default 3.
 	IneffectiveRuns int
+	// ReadOnly opens the store for its history alone: Postgres refuses every write, and Node and BackupKey are not needed.
+	ReadOnly bool
 	// HistoryTimeout bounds a query of the history, by Postgres' statement_timeout. Default 5 s.
 	HistoryTimeout time.Duration
 	MaxConns       int32 // of the pool, default 16; three more are the leases'
@@ -84,6 +86,9 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	if opts.FileSwitch == nil {
 		opts.FileSwitch = func(string) string { return "" }
 	}
+	if opts.ReadOnly {
+		opts.Node, opts.BackupKey = "reader", make([]byte, 32) // it never promises and never seals
+	}
 	if opts.Node == "" {
 		return nil, errors.New("open store: Node is empty: leases must name their holder")
 	}
@@ -92,10 +97,10 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	s := &Store{opts: opts, log: opts.Log, seal: seal, arrivals: make(chan arrival), closing: make(chan struct{})}
-	if s.pool, err = connect(ctx, opts.DatabaseURL, "drydock", opts.MaxConns); err != nil {
+	if s.pool, err = connect(ctx, opts.DatabaseURL, "drydock", opts.MaxConns, opts.ReadOnly); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	if s.renewals, err = connect(ctx, opts.DatabaseURL, "drydock leases", 3); err != nil {
+	if s.renewals, err = connect(ctx, opts.DatabaseURL, "drydock leases", 3, opts.ReadOnly); err != nil {
 		s.pool.Close()
 		return nil, fmt.Errorf("open store: %w", err)
 	}
@@ -111,7 +116,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 
 // connect makes a pool whose sessions can not hold a row lock for ever: a half-open connection is found out by keepalives,
 // and a transaction that its client left idle is ended.
-func connect(ctx context.Context, url, name string, conns int32) (*pgxpool.Pool, error) {
+func connect(ctx context.Context, url, name string, conns int32, readOnly bool) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, fmt.Errorf("read database_url: %w", err) // pgx keeps the password out of it
@@ -134,6 +139,9 @@ func connect(ctx context.Context, url, name string, conns int32) (*pgxpool.Pool,
 		if _, set := config.ConnConfig.RuntimeParams[key]; !set {
 			config.ConnConfig.RuntimeParams[key] = value
 		}
+	}
+	if readOnly {
+		config.ConnConfig.RuntimeParams["default_transaction_read_only"] = "on"
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {

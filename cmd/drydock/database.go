@@ -17,6 +17,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/drydock/drydock/playbook"
+	"github.com/drydock/drydock/store"
 	"github.com/drydock/drydock/store/privatepg"
 )
 
@@ -175,4 +177,45 @@ func killSwitchFile(dataDir string) func(carrier string) string {
 		}
 		return ""
 	}
+}
+
+// readDatabase opens the history for one command that only reads: the configured Postgres, or the private one, which may be
+// running for a server or is started for the command.
+func (a *app) readDatabase(ctx context.Context, read func(ctx context.Context, cfg *Config, st *store.Store) error) error {
+	cfg, err := a.config()
+	if err != nil {
+		return err
+	}
+	return a.databaseToRead(ctx, cfg, func(ctx context.Context, url string) error {
+		st, err := store.Open(ctx, store.Options{DatabaseURL: url, ReadOnly: true, MaxConns: 4})
+		if err != nil {
+			return remotef("%w", err)
+		}
+		defer st.Close()
+		return read(ctx, cfg, st)
+	})
+}
+
+func (a *app) databaseToRead(ctx context.Context, cfg *Config, use func(ctx context.Context, url string) error) error {
+	if cfg.DatabaseURL == nil {
+		dir := cfg.path(cfg.DataDir)
+		url, err := privatepg.Running(ctx, dir)
+		switch {
+		case err == nil:
+			return use(ctx, url)
+		case errors.Is(err, privatepg.ErrNoCluster):
+			return usagef("there is no history in data_dir %s: name the configuration that the server runs with (--config), or set database_url", dir)
+		case !errors.Is(err, privatepg.ErrNotRunning):
+			return remotef("%w", err)
+		}
+	}
+	return a.withDatabase(ctx, use)
+}
+
+// historyError gives an error of the history its exit code.
+func historyError(err error) error {
+	if errors.Is(err, playbook.ErrNoRun) {
+		return &exitError{exitNo, fmt.Errorf("%w: \"drydock runs list\" shows which there are", err)}
+	}
+	return remotef("%w", err)
 }

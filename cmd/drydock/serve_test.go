@@ -70,6 +70,7 @@ func eventually(t *testing.T, what string, condition func() bool) {
 // served is a server that runs, as a user starts it.
 type served struct {
 	t      *testing.T
+	dir    string
 	base   string
 	code   string // one-time
 	token  string
@@ -87,7 +88,7 @@ func startServer(t *testing.T, config string, env map[string]string) *served {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	s := &served{t: t, stderr: &buffer{}}
+	s := &served{t: t, dir: dir, stderr: &buffer{}}
 	done := make(chan int, 1)
 	var once sync.Once
 	code := 0

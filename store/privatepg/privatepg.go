@@ -22,7 +22,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -131,10 +130,7 @@ func start(ctx context.Context, opts Options, as []identity) (_ *Server, err err
 	if filepath.Dir(socket) != dir {
 		s.socket = socket
 	}
-	s.dsn = (&url.URL{
-		Scheme: "postgres", User: url.User(Role), Path: "/postgres",
-		RawQuery: url.Values{"host": {socket}, "sslmode": {"disable"}}.Encode(),
-	}).String()
+	s.dsn = dsn(socket)
 
 	if s.proc, err = spawn(c.command("postgres", c.serverArgs(socket)...), log); err != nil {
 		return nil, fmt.Errorf("run %s/postgres: %w", c.bin.Dir, err)

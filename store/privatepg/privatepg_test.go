@@ -400,3 +400,23 @@ func TestParseVersion(t *testing.T) {
 		}
 	}
 }
+
+// A second program finds the server, and is told when there is none.
+func TestRunning(t *testing.T) {
+	t.Parallel()
+	dir := tempDir(t)
+	if _, err := Running(t.Context(), dir); !errors.Is(err, ErrNoCluster) {
+		t.Errorf("before the first start: %v", err)
+	}
+	opts := options(t, dir)
+	opts.Throwaway = true
+	s := mustStart(t, opts, identities())
+	dsn, err := Running(t.Context(), dir)
+	if err != nil || query[int](t, dsn, `SELECT 1`) != 1 {
+		t.Errorf("%q, %v", dsn, err)
+	}
+	mustStop(t, s)
+	if _, err := Running(t.Context(), dir); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("after the stop: %v", err)
+	}
+}
