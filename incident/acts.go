@@ -108,6 +108,23 @@ func HumanActs(in Incident, entries []LogEntry, notes []Note, people People, sin
 	})
 }
 
+// reopenEntry is the log entry of a reopening. REST answers do not always carry the incident's own reopened_at.
+const reopenEntry = "reopen_log_entry"
+
+// TriggeredAt is when an incident was triggered, or reopened last: what people did before is about an earlier fault.
+func TriggeredAt(in Incident, entries []LogEntry) time.Time {
+	at := in.CreatedAt
+	if in.ReopenedAt.After(at) {
+		at = in.ReopenedAt
+	}
+	for _, e := range entries {
+		if e.Type == reopenEntry && e.CreatedAt.After(at) {
+			at = e.CreatedAt
+		}
+	}
+	return at
+}
+
 // HumanOwner returns the person who owns an open incident now, whenever that began: who acknowledged it, or to whom it
 // was assigned by hand. Such an incident is not ours to resolve.
 func HumanOwner(in Incident, botUserID string) (Ref, bool) {

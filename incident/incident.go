@@ -26,6 +26,7 @@ type Incident struct {
 	EscalationPolicy EscalationPolicy
 
 	CreatedAt          time.Time
+	ReopenedAt         time.Time // zero unless it was reopened, and where the answer does not say
 	LastStatusChangeAt time.Time
 	LastStatusChangeBy Ref
 

@@ -59,6 +59,7 @@ type wireIncident struct {
 	URL                string     `json:"html_url"`
 	Key                string     `json:"incident_key"`
 	CreatedAt          wireTime   `json:"created_at"`
+	ReopenedAt         wireTime   `json:"reopened_at"`
 	LastStatusChangeAt wireTime   `json:"last_status_change_at"`
 	LastStatusChangeBy Ref        `json:"last_status_change_by"`
 	AssignedVia        string     `json:"assigned_via"`
@@ -105,7 +106,7 @@ func (w wireIncident) incident() (Incident, error) {
 			AcknowledgementTimeout: time.Duration(w.Service.AcknowledgementTimeout) * time.Second,
 		},
 		EscalationPolicy: w.EscalationPolicy.policy(),
-		CreatedAt:        w.CreatedAt.Time, LastStatusChangeAt: w.LastStatusChangeAt.Time, LastStatusChangeBy: w.LastStatusChangeBy,
+		CreatedAt:        w.CreatedAt.Time, ReopenedAt: w.ReopenedAt.Time, LastStatusChangeAt: w.LastStatusChangeAt.Time, LastStatusChangeBy: w.LastStatusChangeBy,
 		AssignedVia: w.AssignedVia, AlertCount: int(w.AlertCounts.All),
 	}
 	for _, a := range w.Assignments {

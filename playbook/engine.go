@@ -15,6 +15,16 @@ const (
 	callTimeout = 10 * time.Second
 	// incidentAge is how long a read of an incident is used when nothing is about to be written (design.md, On the incident).
 	incidentAge = time.Minute
+	// tickLimit ends a tick in any case, well before the job's own time (2 minutes) does. actLimit is when it begins no new call:
+	// what is promised is sent by the next tick.
+	tickLimit = 95 * time.Second
+	actLimit  = tickLimit - callTimeout - 3*time.Second
+	// A tick's reads, each with a budget of its own, so that a slow carrier does not make the incidents unreadable: together
+	// they end before actLimit, so that the slowest tick still gets something done.
+	recoverLimit  = 10 * time.Second
+	lookLimit     = 25 * time.Second // the ledger's facts and the carrier
+	wantLimit     = 20 * time.Second // all that the decision wants beyond that, in all rounds
+	incidentLimit = 12 * time.Second // the incidents; once more before something is promised
 	// rounds is how often a tick reads what the decision wants and decides again.
 	rounds = 5
 	// promotionGrace is how long after its call a promotion's attempt may take to appear: Jenkins queues it first.
@@ -32,6 +42,8 @@ type Engine struct {
 	// Clock measures how much time a tick has used; the time itself comes from the ledger.
 	Clock func() time.Time
 	Log   *slog.Logger
+	// Reads is how many incidents of a run are read at one time; 0: one after the other, as tests need it.
+	Reads int
 	// Ticked is told of each committed tick, for metrics; nil: nobody.
 	Ticked func(before, after Run, d Decision)
 	// Quarantined is told of a run whose ticks panicked MaxPanics times; nil: nobody.
@@ -81,7 +93,9 @@ func (e *Engine) Advance(ctx context.Context, runID string) (err error) {
 			err = e.panicked(ctx, runID, p)
 		}
 	}()
-	h, err := e.Ledger.Acquire(ctx, runID)
+	limited, cancel := context.WithTimeout(ctx, tickLimit)
+	defer cancel()
+	h, err := e.Ledger.Acquire(limited, runID)
 	if err != nil {
 		return fmt.Errorf("acquire run %s: %w", runID, err)
 	}
@@ -130,10 +144,14 @@ func (e *Engine) begin(h Hold) (*tick, error) {
 // clock is the ledger's time now, as far as this tick can tell without asking again.
 func (t *tick) clock() time.Time { return t.now.Add(t.e.Clock().Sub(t.began)) }
 
-// recover settles what an earlier tick promised and did not settle.
+// recover settles what an earlier tick promised and did not settle, the carrier's first. What it has no time for stays open.
 func (t *tick) recover() error {
-	for _, i := range t.run.OpenIntents() {
-		s, ok, err := t.recoverOne(i)
+	ctx, cancel := context.WithTimeout(t.h.Context(), recoverLimit)
+	defer cancel()
+	open := t.run.OpenIntents()
+	slices.SortStableFunc(open, func(a, b Intent) int { return laneRank(a.Lane) - laneRank(b.Lane) })
+	for _, i := range open {
+		s, ok, err := t.recoverOne(ctx, i)
 		if err != nil {
 			if ctxErr := t.h.Context().Err(); ctxErr != nil {
 				return fmt.Errorf("recover intent %d: %w", i.Seq, ErrLeaseLost)
@@ -152,8 +170,8 @@ func (t *tick) recover() error {
 }
 
 // recoverOne finds out what became of an intent; ok is false while that can not be known yet.
-func (t *tick) recoverOne(i Intent) (s Settlement, ok bool, err error) {
-	ctx, cancel := context.WithTimeout(t.h.Context(), callTimeout)
+func (t *tick) recoverOne(ctx context.Context, i Intent) (s Settlement, ok bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	remote := i.Lane.Remote()
 	switch {
@@ -215,11 +233,13 @@ func (t *tick) settle(i Intent, s Settlement) error {
 // decideAndPromise observes, decides and commits. A refused reservation becomes a fact and is decided on again.
 func (t *tick) decideAndPromise() error {
 	o := t.observe()
+	ctx, cancel := context.WithTimeout(t.h.Context(), wantLimit)
+	defer cancel()
 	var d Decision
 	for try := 0; ; try++ {
-		d = t.decide(&o)
+		d = t.decide(ctx, &o)
 		if len(d.Promises) > 0 && t.refreshIncidents(&o) {
-			d = t.decide(&o)
+			d = t.decide(ctx, &o)
 		}
 		t.withdrawn = d.Withdraw
 		err := t.commit(o, d)
@@ -255,7 +275,7 @@ func (e *RefusedError) asFact(r Reading[LedgerFacts]) LedgerFacts {
 }
 
 // decide reads what the decision wants, and decides again, a few rounds at most.
-func (t *tick) decide(o *Observation) Decision {
+func (t *tick) decide(ctx context.Context, o *Observation) Decision {
 	d := Decide(t.policy, t.run, *o)
 	for range rounds {
 		var fresh []Want
@@ -267,7 +287,7 @@ func (t *tick) decide(o *Observation) Decision {
 		if len(fresh) == 0 {
 			return d
 		}
-		t.read(o, fresh)
+		t.read(ctx, o, fresh)
 		d = Decide(t.policy, t.run, *o)
 	}
 	return d
@@ -297,7 +317,7 @@ func (o *Observation) asked(w Want) bool {
 }
 
 func (t *tick) observe() Observation {
-	ctx, cancel := context.WithTimeout(t.h.Context(), 3*callTimeout)
+	ctx, cancel := context.WithTimeout(t.h.Context(), lookLimit)
 	defer cancel()
 	o := Observation{At: t.now, Target: t.run.Target, Incidents: map[string]Reading[Incident]{}}
 	// The Lease before the ledger: another run of this carrier may be changing it, and its count rises in the ledger first. Read
@@ -309,13 +329,60 @@ func (t *tick) observe() Observation {
 		o.Ledger = Known(f)
 	}
 	t.carrier.Observe(ctx, Look{Target: t.run.Target, Policy: t.policy}, &o)
+	var open []RunIncident
 	for _, in := range t.run.Incidents {
 		if in.End == "" {
-			o.Incidents[in.ID] = t.incident(ctx, in, false)
+			open = append(open, in)
 		}
 	}
+	t.readIncidents(&o, open, false)
 	t.readUntilNow(&o)
 	return o
+}
+
+// readIncidents reads incidents, a few at one time: a storm's run has dozens, and one after the other they would take longer
+// than a tick has.
+func (t *tick) readIncidents(o *Observation, incidents []RunIncident, fresh bool) {
+	ctx, cancel := context.WithTimeout(t.h.Context(), incidentLimit)
+	defer cancel()
+	read := make([]Reading[Incident], len(incidents))
+	each(len(incidents), t.e.Reads, func(i int) { read[i] = t.incident(ctx, incidents[i], fresh) })
+	for i, in := range incidents {
+		o.Incidents[in.ID] = read[i]
+	}
+}
+
+// each calls do for 0 to n-1, at most limit at one time, and returns when all have returned. What one of them panics with is
+// panicked with here, where the worker of the tick expects it.
+func each(n, limit int, do func(int)) {
+	if limit <= 1 {
+		for i := range n {
+			do(i)
+		}
+		return
+	}
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	var panicked any
+	room := make(chan struct{}, limit)
+	for i := range n {
+		room <- struct{}{}
+		all.Go(func() {
+			defer func() {
+				if p := recover(); p != nil {
+					mu.Lock()
+					defer mu.Unlock()
+					panicked = p
+				}
+				<-room
+			}()
+			do(i)
+		})
+	}
+	all.Wait()
+	if panicked != nil {
+		panic(panicked)
+	}
 }
 
 // readUntilNow notes that the readings took long, when they did: a remote that answers late must not make what was just
@@ -335,7 +402,11 @@ func (t *tick) incident(ctx context.Context, in RunIncident, fresh bool) Reading
 	if ok && !fresh && c.version == t.run.Version && c.at.After(t.run.WokenAt) && t.now.Sub(c.at) < incidentAge {
 		return c.reading
 	}
-	r := t.e.Pager.Incident(ctx, in.ID, t.run.Target, t.run.StartedAt)
+	var since time.Time
+	if t.run.ordered(in.ID) {
+		since = t.run.StartedAt
+	}
+	r := t.e.Pager.Incident(ctx, in.ID, t.run.Target, since)
 	t.remember(in.ID, cachedIncident{reading: r, at: t.now, version: t.run.Version})
 	return r
 }
@@ -368,9 +439,7 @@ func (t *tick) keepCached() {
 // refreshIncidents reads the incidents again before something is promised, unless this tick read them already. It reports
 // whether anything was read.
 func (t *tick) refreshIncidents(o *Observation) bool {
-	ctx, cancel := context.WithTimeout(t.h.Context(), 2*callTimeout)
-	defer cancel()
-	read := false
+	var stale []RunIncident
 	for _, in := range t.run.Incidents {
 		if in.End != "" {
 			continue
@@ -381,16 +450,14 @@ func (t *tick) refreshIncidents(o *Observation) bool {
 		if ok && c.at.Equal(t.now) && c.version == t.run.Version {
 			continue
 		}
-		o.Incidents[in.ID] = t.incident(ctx, in, true)
-		read = true
+		stale = append(stale, in)
 	}
-	return read
+	t.readIncidents(o, stale, true)
+	return len(stale) > 0
 }
 
 // read fills in what the decision wants.
-func (t *tick) read(o *Observation, wants []Want) {
-	ctx, cancel := context.WithTimeout(t.h.Context(), 3*callTimeout)
-	defer cancel()
+func (t *tick) read(ctx context.Context, o *Observation, wants []Want) {
 	var ofCarrier []Want
 	for _, w := range wants {
 		switch w.Kind {
@@ -512,6 +579,9 @@ func (t *tick) act() error {
 		if i.Lane.Remote() == "carrier" && t.stale(t.h.Context()) {
 			blocked[i.Lane] = true
 			continue
+		}
+		if t.e.Clock().Sub(t.began) > actLimit {
+			return nil // a call that the tick's end cuts off would have to be looked for
 		}
 		if !i.SentAt.IsZero() && !t.again[i.Seq] {
 			blocked[i.Lane] = true // recover has to find out first

@@ -230,16 +230,18 @@ const (
 
 // Incident is one of the run's incidents as PagerDuty shows it now.
 type Incident struct {
-	ID         string         `json:"id"`
-	Number     int            `json:"number"`
-	Title      string         `json:"title"`
-	URL        string         `json:"url"`
-	Status     IncidentStatus `json:"status"`
-	MergedInto string         `json:"merged_into,omitempty"`
-	Gone       bool           `json:"gone,omitempty"`        // PagerDuty answered that it knows no such incident
-	ResolvedBy string         `json:"resolved_by,omitempty"` // a person, "monitoring", or "drydock"
-	Owner      string         `json:"owner,omitempty"`       // the person who acknowledged it or to whom it was assigned by hand
-	Acts       []Act          `json:"acts,omitempty"`        // what people did, oldest first
+	ID     string         `json:"id"`
+	Number int            `json:"number"`
+	Title  string         `json:"title"`
+	URL    string         `json:"url"`
+	Status IncidentStatus `json:"status"`
+	// TriggeredAt is when it was triggered, or reopened last; zero: not known.
+	TriggeredAt time.Time `json:"triggered_at,omitzero"`
+	MergedInto  string    `json:"merged_into,omitempty"`
+	Gone        bool      `json:"gone,omitempty"`        // PagerDuty answered that it knows no such incident
+	ResolvedBy  string    `json:"resolved_by,omitempty"` // a person, "monitoring", or "drydock"
+	Owner       string    `json:"owner,omitempty"`       // the person who acknowledged it or to whom it was assigned by hand
+	Acts        []Act     `json:"acts,omitempty"`        // what people did, oldest first
 	// Unexplained lists open alerts of the incident that are about something else than the run's target.
 	Unexplained []string `json:"unexplained,omitempty"`
 	Alerts      int      `json:"alerts"`

@@ -229,14 +229,17 @@ func (s *situation) stepDelete() {
 		re.Over = true
 		return
 	}
-	fail := func(why string) { re.Over, re.Failed = true, why }
-	if no := s.surgeryRefusal().or(s.reapplyRefusal()); no.Refuses() {
+	fail := func(why string) { re.Over, re.Failed = true, "the DaemonSet is not reapplied: "+why }
+	refused := func(no Refusal) {
 		s.refused = append(s.refused, no)
-		fail("the DaemonSet is not reapplied: " + no.Why)
+		fail(no.Why)
+	}
+	if no := s.surgeryRefusal().or(s.reapplyRefusal()); no.Refuses() {
+		refused(no)
 		return
 	}
 	if s.dsGone() {
-		fail("the DaemonSet is not reapplied: somebody deleted it")
+		fail("somebody deleted it")
 		return
 	}
 	if !s.o.DaemonSet.IsKnown() {
@@ -244,23 +247,23 @@ func (s *situation) stepDelete() {
 	}
 	if why := s.reapplyNotYet(); why != "" {
 		if s.now.Sub(re.Since) > s.p.Timing.QuietAfterNewPod+2*s.p.Timing.FullConfirm {
-			fail("the DaemonSet is not reapplied: " + why)
+			refused(refuse(RefusedByProof, "%s", why))
 		}
 		return
 	}
 	check, ok := s.o.Reapply.Get()
 	if !ok {
 		if s.o.Reapply.IsUnknown() && s.now.Sub(re.Since) > 2*s.p.Timing.FullConfirm {
-			fail("the DaemonSet is not reapplied: whether it could be created again is not known: " + s.o.Reapply.Why())
+			refused(refuse(RefusedByProof, "whether it could be created again is not known: %s", s.o.Reapply.Why()))
 		}
 		s.want(Want{Kind: WantReapply})
 		return
 	}
 	switch {
 	case !check.MayCreate || !check.MayDelete:
-		fail("the DaemonSet is not reapplied: Drydock may not create and delete DaemonSets in " + s.r.Target.Namespace)
+		refused(refuse(RefusedByReapply, "Drydock may not create and delete DaemonSets in %s", s.r.Target.Namespace))
 	case check.DryRun != "":
-		fail("the DaemonSet is not reapplied: a dry run was refused: " + clip(check.DryRun, 200))
+		refused(refuse(RefusedByDryRun, "a dry run was refused: %s", clip(check.DryRun, 200)))
 	case check.UID != s.ds().UID || len(check.Manifest) == 0 || check.SHA256 == "":
 		return // it changed between two reads: look again
 	default:

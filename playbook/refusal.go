@@ -29,6 +29,8 @@ const (
 	RefusedByFinalizer = "finalizers"
 	RefusedByRepeat    = "already_tried"
 	RefusedByProof     = "no_proof"
+	RefusedByReapply   = "reapply_rights"
+	RefusedByDryRun    = "dry_run"
 	RefusedByKill      = "kill_switch"
 	RefusedByRights    = "lease_rights"
 	RefusedByOther     = "other_installation"
@@ -39,8 +41,8 @@ const (
 func Refusals() []string {
 	return []string{RefusedByMode, RefusedByBreaker, RefusedByFlapping, RefusedByCoolDown, RefusedBySystem, RefusedByDeadline, RefusedBySelector,
 		RefusedByShare, RefusedByNamespace, RefusedByCordon, RefusedByNeed, RefusedByPods, RefusedByBudget, RefusedByConfig,
-		RefusedByOwner, RefusedByFinalizer, RefusedByRepeat, RefusedByProof, RefusedByKill, RefusedByRights, RefusedByOther,
-		RefusedByStale}
+		RefusedByOwner, RefusedByFinalizer, RefusedByRepeat, RefusedByProof, RefusedByReapply, RefusedByDryRun, RefusedByKill,
+		RefusedByRights, RefusedByOther, RefusedByStale}
 }
 
 func refuse(name, format string, args ...any) Refusal {

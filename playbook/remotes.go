@@ -58,7 +58,8 @@ type ObjectState struct {
 
 // Pager is PagerDuty, as the engine needs it.
 type Pager interface {
-	// Incident reads one incident with its alerts, log and notes. since is when the run began.
+	// Incident reads one incident with its alerts, log and notes. Acts before since are left out; with a zero since, those from
+	// before it was triggered, or reopened last.
 	Incident(ctx context.Context, id string, target Target, since time.Time) Reading[Incident]
 	// DiskIncidents lists the open disk-space incidents of a carrier.
 	DiskIncidents(ctx context.Context, carrier string) Reading[[]IncidentRef]

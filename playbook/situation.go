@@ -170,9 +170,12 @@ func (s *situation) actOn(in RunIncident) (Act, bool) {
 	if in.JoinedAt.After(began) {
 		began = in.JoinedAt
 	}
-	// PagerDuty's times have whole seconds: an act in the second in which the run began came with it or after it. A
-	// retrigger is itself a person's order, so that only what comes after it counts.
-	if s.r.Trigger != TriggerRetrigger {
+	if !s.r.ordered(in.ID) {
+		// A webhook can be late, and an incident that was found by listing can be hours old: who acted since it was triggered
+		// is at work on it. PagerDuty's times have whole seconds: an act in the second of the trigger came with it or after it.
+		if at := facts.TriggeredAt; !at.IsZero() && at.Before(began) {
+			began = at
+		}
 		began = began.Truncate(time.Second).Add(-time.Nanosecond)
 	}
 	for _, a := range facts.Acts {
@@ -184,6 +187,12 @@ func (s *situation) actOn(in RunIncident) (Act, bool) {
 		return Act{Kind: ActMerged, Who: "a person", At: s.now}, true
 	}
 	return Act{}, false
+}
+
+// ordered reports whether a person asked for this run of this incident: then only what comes after the order counts. An
+// incident that joined a retriggered run later came by itself.
+func (r Run) ordered(incident string) bool {
+	return r.Trigger == TriggerRetrigger && len(r.Incidents) > 0 && r.Incidents[0].ID == incident
 }
 
 // stops reports whether an act stops a run: an approval and a word about the DaemonSet do not.

@@ -160,7 +160,9 @@ func change(when *guard, no func(*situation) Refusal, rest ...edge) []edge {
 		{when: gUnconfirmed, to: Triage},
 		{when: gBlindToChange, to: Triage},
 	}
-	head = append(head, standDown(gObserving, func(s *situation) string { return "the carrier's mode is observe: " + s.d.Why }))
+	head = append(head, edge{when: gObserving, to: Unwinding, end: OutcomeStoodDown, refusal: func(s *situation) Refusal {
+		return refuse(RefusedByMode, "the carrier's mode is observe: %s", s.d.Why)
+	}})
 	return append(append(head, rest...),
 		refuses(when, no),
 		edge{when: gUnapproved, to: AwaitingApproval},

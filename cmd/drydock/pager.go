@@ -45,6 +45,10 @@ type pager struct {
 	mu      sync.Mutex
 	bot     string // our own user's id; empty while it is not known
 	askedAt time.Time
+
+	listing chan struct{} // room for one: who lists the account's open incidents
+	listed  []incident.Incident
+	listAt  time.Time
 }
 
 var _ playbook.Pager = (*pager)(nil)
@@ -102,9 +106,17 @@ func (p *pager) read(ctx context.Context, id string, target playbook.Target, sin
 	if err != nil {
 		return playbook.Incident{}, err
 	}
-	entries, err := p.client.LogEntries(ctx, id, since)
+	logged := since
+	if since.IsZero() {
+		logged = in.CreatedAt
+	}
+	entries, err := p.client.LogEntries(ctx, id, logged)
 	if err != nil {
 		return playbook.Incident{}, err
+	}
+	triggered := incident.TriggeredAt(in, entries)
+	if since.IsZero() {
+		since = triggered
 	}
 	notes, err := p.client.ListNotes(ctx, id)
 	if err != nil {
@@ -115,7 +127,7 @@ func (p *pager) read(ctx context.Context, id string, target playbook.Target, sin
 		ID: in.ID, Number: in.Number, Title: in.Title, URL: in.URL, Status: playbook.IncidentStatus(in.Status), MergedInto: in.MergedInto,
 		ResolvedBy: resolvedBy(in, bot), Acts: acts(incident.HumanActs(in, entries, notes, people, since)),
 		Unexplained: p.unexplained(in, alerts, target), Alerts: len(alerts), NodesInDetails: nodesInDetails(alerts),
-		LowUrgency: in.Urgency == "low", Policy: in.EscalationPolicy.ID, Levels: len(in.EscalationPolicy.Levels),
+		TriggeredAt: triggered, LowUrgency: in.Urgency == "low", Policy: in.EscalationPolicy.ID, Levels: len(in.EscalationPolicy.Levels),
 	}
 	if owner, owned := incident.HumanOwner(in, bot); owned && in.Open() {
 		facts.Owner = nameOf(owner)
@@ -205,9 +217,34 @@ func nodesInDetails(alerts []incident.Alert) []string {
 	return slices.Compact(nodes)
 }
 
+// listAge is how long a list of the account's open incidents serves every carrier: a disk is not freed within seconds, and
+// each list is several pages of one rate limit.
+const listAge = 10 * time.Second
+
+// openIncidents lists the account's open incidents. One list at a time is read for all carriers; who waits takes what the
+// other one got.
+func (p *pager) openIncidents(ctx context.Context) ([]incident.Incident, error) {
+	select {
+	case p.listing <- struct{}{}:
+		defer func() { <-p.listing }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for the list of open incidents: %w", context.Cause(ctx))
+	}
+	if !p.listAt.IsZero() && p.now().Sub(p.listAt) < listAge {
+		return p.listed, nil
+	}
+	at := p.now()
+	open, err := p.client.OpenIncidents(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	p.listed, p.listAt = open, at
+	return open, nil
+}
+
 // DiskIncidents looks in all services: disks are most likely watched by another one than the DaemonSets.
 func (p *pager) DiskIncidents(ctx context.Context, carrier string) playbook.Reading[[]playbook.IncidentRef] {
-	open, err := p.client.OpenIncidents(ctx, nil)
+	open, err := p.openIncidents(ctx)
 	if err != nil {
 		return playbook.Unknown[[]playbook.IncidentRef](err.Error())
 	}

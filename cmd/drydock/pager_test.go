@@ -104,7 +104,7 @@ func newTestPager(t *testing.T, a *account) (*pager, *paged) {
 	}
 	var pages paged
 	return &pager{
-		client: a, rules: rules, approvers: []string{person.ID}, now: func() time.Time { return began.Add(time.Hour) },
+		client: a, listing: make(chan struct{}, 1), rules: rules, approvers: []string{person.ID}, now: func() time.Time { return began.Add(time.Hour) },
 		log: slog.New(slog.DiscardHandler), page: func(_ context.Context, key, _ string) { pages.keys = append(pages.keys, key) },
 	}, &pages
 }
@@ -133,7 +133,7 @@ func TestPagerReadsAnIncident(t *testing.T) {
 		t.Fatal("the incident is unknown")
 	}
 	want := playbook.Incident{
-		ID: "QTEST0000001", Number: 7, Title: "#7: " + nodeExporterTitle, URL: "https://pd/7", Status: playbook.Acknowledged, Owner: "Ann",
+		ID: "QTEST0000001", Number: 7, Title: "#7: " + nodeExporterTitle, URL: "https://pd/7", Status: playbook.Acknowledged, Owner: "Ann", TriggeredAt: began,
 		Acts: []playbook.Act{
 			{Kind: playbook.ActAcknowledged, Who: "Ann", At: began.Add(time.Minute)},
 			{Kind: playbook.ActReassigned, Who: "Ann", At: began.Add(2 * time.Minute)},
@@ -202,9 +202,51 @@ func TestPagerFindsDiskIncidents(t *testing.T) {
 	if len(got) != 1 || got[0].ID != "Q1" {
 		t.Errorf("got %+v", got)
 	}
+	// One list serves every carrier for a few seconds; then it is read anew.
 	a.open = nil
+	if got, known := p.DiskIncidents(t.Context(), "prod-dal10-carrier33").Get(); !known || len(got) != 1 || got[0].ID != "Q2" {
+		t.Errorf("another carrier at the same moment: %v %v", got, known)
+	}
+	p.now = func() time.Time { return began.Add(time.Hour + listAge) }
 	if got, known := p.DiskIncidents(t.Context(), "prod-dal10-carrier3").Get(); !known || len(got) != 0 {
 		t.Errorf("none: %v %v", got, known)
+	}
+	// A list that failed serves nobody.
+	p.now = func() time.Time { return began.Add(2 * time.Hour) }
+	a.fail["open"] = incident.ErrUnavailable
+	if r := p.DiskIncidents(t.Context(), "prod-dal10-carrier3"); !r.IsUnknown() {
+		t.Errorf("PagerDuty is away: %v", r)
+	}
+	delete(a.fail, "open")
+	if r := p.DiskIncidents(t.Context(), "prod-dal10-carrier3"); !r.IsKnown() {
+		t.Errorf("PagerDuty is back: %s", r.Why())
+	}
+}
+
+// TestPagerCountsActsFromTheTrigger: without a moment given, what people did since the incident was triggered or reopened
+// counts, and nothing from before.
+func TestPagerCountsActsFromTheTrigger(t *testing.T) {
+	t.Parallel()
+	a := newAccount()
+	a.entries = []incident.LogEntry{
+		{Type: "acknowledge_log_entry", Agent: person, CreatedAt: began.Add(time.Minute)},
+		{Type: "resolve_log_entry", Agent: person, CreatedAt: began.Add(2 * time.Minute)},
+		{Type: "reopen_log_entry", CreatedAt: began.Add(time.Hour)},
+		{Type: "acknowledge_log_entry", Agent: person, CreatedAt: began.Add(61 * time.Minute)},
+	}
+	p, _ := newTestPager(t, a)
+	got, _ := p.Incident(t.Context(), "QTEST0000001", testTarget, time.Time{}).Get()
+	want := []playbook.Act{{Kind: playbook.ActAcknowledged, Who: "Ann", At: began.Add(61 * time.Minute)}}
+	if d := cmp.Diff(want, got.Acts); d != "" || !got.TriggeredAt.Equal(began.Add(time.Hour)) {
+		t.Errorf("triggered at %s, acts (-want +got):\n%s", got.TriggeredAt, d)
+	}
+	a.entries = a.entries[:1]
+	if got, _ = p.Incident(t.Context(), "QTEST0000001", testTarget, time.Time{}).Get(); len(got.Acts) != 1 || !got.TriggeredAt.Equal(began) {
+		t.Errorf("never reopened: triggered at %s, acts %v", got.TriggeredAt, got.Acts)
+	}
+	a.in.ReopenedAt = began.Add(time.Hour)
+	if got, _ = p.Incident(t.Context(), "QTEST0000001", testTarget, time.Time{}).Get(); len(got.Acts) != 0 || !got.TriggeredAt.Equal(a.in.ReopenedAt) {
+		t.Errorf("reopened, by its own word: triggered at %s, acts %v", got.TriggeredAt, got.Acts)
 	}
 }
 

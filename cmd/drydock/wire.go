@@ -93,12 +93,13 @@ func wire(ctx context.Context, cfg *Config, s *resolved, db *database, log *slog
 			return nil, usagef("pagerduty: %w", err)
 		}
 		find.client = client
-		pages = &pager{client: client, rules: rules, approvers: cfg.Approvers, page: alert.page, now: time.Now, log: log}
+		pages = &pager{client: client, rules: rules, approvers: cfg.Approvers, page: alert.page, now: time.Now, log: log,
+			listing: make(chan struct{}, 1)}
 	} else {
 		log.Warn("pagerduty.token is not configured: no incident can be read, so nothing is changed")
 	}
 	engine := &playbook.Engine{
-		Ledger: st, Pager: pages, Promoter: s.promoter, Policy: policy, Clock: time.Now, Log: log, Ticked: countRuns(metrics),
+		Ledger: st, Pager: pages, Promoter: s.promoter, Policy: policy, Clock: time.Now, Log: log, Reads: 8, Ticked: countRuns(metrics),
 		Carrier: func(name string) (playbook.Carrier, error) { return registry.Carrier(name) },
 	}
 	w := &wiring{close: st.Close, work: share.run}

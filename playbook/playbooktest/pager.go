@@ -65,7 +65,7 @@ func NewPager(clock *Clock) *Pager {
 func (p *Pager) Trigger(id, title string) *Incident {
 	p.ids++
 	in := &Incident{Incident: playbook.Incident{ID: id, Number: p.ids, Title: title, URL: "https://pagerduty.example/" + id,
-		Status: playbook.Triggered, Alerts: 1, Policy: "PDEFAULT", Level: 1, Levels: 2}}
+		Status: playbook.Triggered, TriggeredAt: p.clock.Now(), Alerts: 1, Policy: "PDEFAULT", Level: 1, Levels: 2}}
 	p.incidents[id] = in
 	return in
 }
