@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/drydock/drydock/api"
@@ -39,6 +41,11 @@ type fakes struct {
 	mu       sync.Mutex
 	arrivals []playbook.Arrival
 	filter   playbook.RunFilter
+
+	statsFilter playbook.StatsFilter
+	auditFilter api.AuditFilter
+	asked       []string // the carriers that events were asked for
+
 	started  []playbook.Start
 	switches map[string]api.KillSwitch
 	files    map[string]string // kill-switch files, by carrier
@@ -48,6 +55,9 @@ type fakes struct {
 	runs       map[string]playbook.StoredRun
 	page       playbook.RunPage
 	eventPage  api.EventPage
+	auditPage  api.AuditPage
+	runStats   playbook.RunStats
+	changes    []playbook.RunChange
 	incidents  map[string]api.IncidentNow
 	acceptErr  error
 	historyErr error
@@ -108,8 +118,54 @@ func (f *fakes) Accept(_ context.Context, a playbook.Arrival) (playbook.EventRec
 	return r, nil
 }
 
-func (f *fakes) Events(context.Context, int, string) (api.EventPage, error) {
+func (f *fakes) Events(_ context.Context, carriers []string, _ int, _ string) (api.EventPage, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = carriers
 	return f.eventPage, f.historyErr
+}
+
+func (f *fakes) Changes(_ context.Context, id string, after int64) (playbook.RunChanges, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r, ok := f.runs[id]
+	switch {
+	case f.historyErr != nil:
+		return playbook.RunChanges{}, f.historyErr
+	case !ok:
+		return playbook.RunChanges{}, playbook.ErrNoRun
+	}
+	c := playbook.RunChanges{Run: whole(r.Run), Last: int64(len(f.changes))}
+	for _, change := range f.changes {
+		if change.Seq > after {
+			c.Changes = append(c.Changes, change)
+		}
+	}
+	return c, nil
+}
+
+func (f *fakes) LastChange(_ context.Context, id string) (int64, bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r, ok := f.runs[id]
+	if !ok {
+		return 0, false, playbook.ErrNoRun
+	}
+	return int64(len(f.changes)), r.State.Ended(), f.historyErr
+}
+
+func (f *fakes) RunStats(_ context.Context, filter playbook.StatsFilter) (playbook.RunStats, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.statsFilter = filter
+	return f.runStats, f.historyErr
+}
+
+func (f *fakes) Audit(_ context.Context, filter api.AuditFilter) (api.AuditPage, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.auditFilter = filter
+	return f.auditPage, f.historyErr
 }
 
 func (f *fakes) Runs(_ context.Context, filter playbook.RunFilter) (playbook.RunPage, error) {
@@ -127,7 +183,15 @@ func (f *fakes) Run(_ context.Context, id string) (playbook.StoredRun, error) {
 	if !ok {
 		return r, fmt.Errorf("read run %s: %w", id, playbook.ErrNoRun)
 	}
+	r.Run = whole(r.Run)
 	return r, nil
+}
+
+// whole gives a run what every stored run has and most tests do not care about.
+func whole(r playbook.Run) playbook.Run {
+	r.Mode, r.Trigger = cmp.Or(r.Mode, playbook.ModeAct), cmp.Or(r.Trigger, playbook.TriggerWebhook)
+	r.State = cmp.Or(r.State, playbook.Queued)
+	return r
 }
 
 func (f *fakes) Retrigger(_ context.Context, s playbook.Start) (playbook.Run, error) {
@@ -214,12 +278,16 @@ func (f *fakes) Reach(context.Context) []api.CarrierStatus {
 }
 
 func (f *fakes) Diagnose(context.Context, playbook.Target) (api.Diagnosis, error) {
+	if f.diagnosis.Finding == "" {
+		return api.NewDiagnosis(target, playbook.Observation{}, playbook.Diagnosis{Finding: playbook.FindingUnknown}, nil), nil
+	}
 	return f.diagnosis, nil
 }
 
 type server struct {
 	*fakes
 	*api.Server
+	t      *testing.T
 	alarms []bool
 	log    *bytes.Buffer
 }
@@ -230,7 +298,13 @@ func tokenOf(name string, role api.Role) api.Token {
 
 func newServer(t *testing.T, change ...func(*api.Options)) *server {
 	t.Helper()
+	return newServerFor(t, change...)
+}
+
+// newServerFor makes a server for a test, or without one for what tests share.
+func newServerFor(t *testing.T, change ...func(*api.Options)) *server {
 	s := &server{
+		t: t,
 		fakes: &fakes{
 			switches: map[string]api.KillSwitch{}, files: map[string]string{}, keys: map[string]*keyed{},
 			runs: map[string]playbook.StoredRun{}, incidents: map[string]api.IncidentNow{},
@@ -239,11 +313,11 @@ func newServer(t *testing.T, change ...func(*api.Options)) *server {
 	}
 	rules, err := incident.NewRules(incident.RuleConfig{})
 	if err != nil {
-		t.Fatal(err)
+		panic(err) // a fixture with a mistake
 	}
 	verifier, err := incident.NewVerifier([]string{webhookSecret}, func(_ string, raised bool) { s.alarms = append(s.alarms, raised) })
 	if err != nil {
-		t.Fatal(err)
+		panic(err) // a fixture with a mistake
 	}
 	ids := 0
 	o := api.Options{
@@ -278,6 +352,7 @@ func (s *server) do(r request) *httptest.ResponseRecorder {
 	}
 	w := httptest.NewRecorder()
 	s.ServeHTTP(w, req)
+	s.conforms(r, w)
 	return w
 }
 
@@ -388,8 +463,8 @@ func TestRunFilters(t *testing.T) {
 	want := playbook.RunFilter{Carrier: "c", DaemonSet: "d", Namespace: "n", State: playbook.Draining, Finding: playbook.FindingNodeFull,
 		Outcome: playbook.OutcomeResolved, Incident: "Q1", Trigger: playbook.TriggerRetrigger, Limit: 200, Cursor: "c1",
 		Since: time.Date(2026, 11, 22, 3, 0, 0, 0, time.UTC), Until: time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)}
-	if s.filter != want {
-		t.Errorf("filter %+v, want %+v", s.filter, want)
+	if diff := gocmp.Diff(want, s.filter); diff != "" {
+		t.Errorf("filter (-want +got):\n%s", diff)
 	}
 	s.do(request{method: "GET", token: "viewer", path: "/api/v1/runs"})
 	if s.filter.Limit != 50 {

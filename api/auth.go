@@ -3,10 +3,14 @@ package api
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"net"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/gin-gonic/gin"
+
+	"github.com/drydock/drydock/playbook"
 )
 
 // Role is what a token may do. Each role may do what the ones before it may.
@@ -30,11 +34,18 @@ func ParseRole(name string) (Role, bool) {
 	return 0, false
 }
 
-// Token is a bearer token, known by its hash only.
+// Token is who a bearer token belongs to, and what it is good for.
 type Token struct {
-	Name   string
-	Role   Role
-	SHA256 [sha256.Size]byte
+	Name string
+	Role Role
+	// Carriers are the ones that the token is for; empty: all.
+	Carriers []string
+	SHA256   [sha256.Size]byte // by which a configured token is known
+}
+
+// isFor reports whether the token is for a carrier.
+func (t Token) isFor(carrier string) bool {
+	return len(t.Carriers) == 0 || slices.Contains(t.Carriers, carrier)
 }
 
 // Tokens finds who a bearer token belongs to.
@@ -72,7 +83,7 @@ const tokenKey = "token"
 // require lets a request through whose bearer token has at least the role.
 func (s *Server) require(role Role) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		token, err := s.authorize(bearer(c.Request), role)
+		token, err := s.authorize(c.Request, bearer(c.Request), role)
 		if err != nil {
 			s.fail(c, err)
 			return
@@ -81,20 +92,88 @@ func (s *Server) require(role Role) gin.HandlerFunc {
 	}
 }
 
-func (s *Server) authorize(secret string, role Role) (Token, error) {
-	token, ok := s.tokens.find(secret)
+// authorize finds out who sends a secret, holds them to their rate, and to their role.
+func (s *Server) authorize(r *http.Request, secret string, role Role) (Token, error) {
+	token, err := s.identify(r, secret)
 	switch {
-	case !ok:
-		return Token{}, errNoToken
+	case err != nil:
+		if secret != "" && !s.guesses.allow(address(r), s.Now()) {
+			return Token{}, errTooManyRequests
+		}
+		return Token{}, err
+	case !s.requests.allow(token.Name, s.Now()):
+		return Token{}, errTooManyRequests
 	case token.Role < role:
 		return Token{}, errRole
 	}
 	return token, nil
 }
 
-// caller is the name of the token that require let through.
-func caller(c *gin.Context) string {
+// identify finds out who a secret belongs to.
+func (s *Server) identify(r *http.Request, secret string) (Token, error) {
+	if token, ok := s.tokens.find(secret); ok {
+		return token, nil
+	}
+	if s.OIDC == nil || !looksSigned(secret) {
+		return Token{}, errNoToken
+	}
+	token, err := s.OIDC.Identify(r.Context(), secret)
+	if err != nil {
+		s.log.InfoContext(r.Context(), "ID token was refused", "error", err)
+		return Token{}, errNoToken
+	}
+	return token, nil
+}
+
+// address is where a request comes from. Behind a proxy that is the proxy's, and all guess together.
+func address(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
+// tokenOf is the token that require let through.
+func tokenOf(c *gin.Context) Token {
 	token, _ := c.Get(tokenKey)
 	t, _ := token.(Token)
-	return t.Name
+	return t
+}
+
+// caller is the name of the token that require let through.
+func caller(c *gin.Context) string { return tokenOf(c).Name }
+
+// inScope refuses a carrier that the caller's token is not for, whether there is such a carrier or not.
+func inScope(c *gin.Context, carrier string) error {
+	if !tokenOf(c).isFor(carrier) {
+		return errOutOfScope
+	}
+	return nil
+}
+
+// scope is the carriers to look at: the one that is asked for, or all that the token is for; empty: all.
+func scope(c *gin.Context, carrier string) ([]string, error) {
+	if carrier == "" {
+		return tokenOf(c).Carriers, nil
+	}
+	return []string{carrier}, inScope(c, carrier)
+}
+
+// ownRun hides runs of other carriers: they are answered as if they were not there. It costs a read for tokens with carriers only.
+func (s *Server) ownRun(c *gin.Context, id string) error {
+	if len(tokenOf(c).Carriers) == 0 {
+		return nil
+	}
+	_, err := s.readRun(c, id)
+	return err
+}
+
+// readRun reads a run that the caller's token is for.
+func (s *Server) readRun(c *gin.Context, id string) (playbook.StoredRun, error) {
+	r, err := s.History.Run(c.Request.Context(), id)
+	if err == nil && !tokenOf(c).isFor(r.Target.Carrier) {
+		return playbook.StoredRun{}, playbook.ErrNoRun
+	}
+	return r, err
 }

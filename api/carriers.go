@@ -55,9 +55,11 @@ func (s *Server) carriers(c *gin.Context) error {
 	if err := newQuery(c).err(); err != nil {
 		return err
 	}
-	items := s.Carriers.Reach(c.Request.Context())
-	if items == nil {
-		items = []CarrierStatus{}
+	items := []CarrierStatus{}
+	for _, carrier := range s.Carriers.Reach(c.Request.Context()) {
+		if tokenOf(c).isFor(carrier.Name) {
+			items = append(items, carrier)
+		}
 	}
 	c.JSON(http.StatusOK, gin.H{"items": items, "next_cursor": nil})
 	return nil
@@ -68,6 +70,9 @@ func (s *Server) diagnosis(c *gin.Context) error {
 		return err
 	}
 	t := playbook.Target{Carrier: c.Param("carrier"), Namespace: c.Param("namespace"), DaemonSet: c.Param("name")}
+	if err := inScope(c, t.Carrier); err != nil {
+		return err
+	}
 	if !s.knows(t.Carrier) {
 		return ErrNoCarrier
 	}

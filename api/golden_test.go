@@ -187,9 +187,6 @@ func TestOpenAPI(t *testing.T) {
 			}
 		}
 	}
-	for _, pending := range []string{"GET /docs", "GET /api/v1/stats", "GET /api/v1/audit", "GET /api/v1/runs/{id}/stream"} {
-		delete(specified, pending)
-	}
 	for _, route := range s.Routes() {
 		if !specified[route] {
 			t.Errorf("%s is served and not specified", route)

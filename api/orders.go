@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/gin-gonic/gin"
@@ -28,7 +27,7 @@ func (s *Server) retriggerRun(c *gin.Context, r repeat) error {
 	if answered, err := s.startedBefore(c, r); err != nil || answered {
 		return err
 	}
-	old, err := s.History.Run(c.Request.Context(), id)
+	old, err := s.readRun(c, id)
 	if err != nil {
 		return err
 	}
@@ -87,6 +86,8 @@ func (s *Server) retriggerIncident(c *gin.Context, r repeat) error {
 		return err
 	}
 	switch {
+	case now.Reason == "" && !tokenOf(c).isFor(now.Target.Carrier):
+		return errOutOfScope
 	case !now.Open:
 		return withDetail(ErrIncidentNotOpen, "incident "+id+" is resolved")
 	case now.Reason != "":
@@ -154,6 +155,9 @@ func (s *Server) cancel(c *gin.Context, r repeat) error {
 	if len(reason) > maxReason {
 		return fieldErrors{{"reason", fmt.Sprintf("is longer than %d bytes", maxReason)}}
 	}
+	if err := s.ownRun(c, id); err != nil {
+		return err
+	}
 	if !r.done {
 		if err := s.Orders.Cancel(c.Request.Context(), id, caller(c), reason); err != nil {
 			return err
@@ -177,6 +181,9 @@ func (s *Server) approve(c *gin.Context, r repeat) error {
 		return fieldErrors{{"plan_hash", "is missing: it is the run's plan_hash"}}
 	}
 	id := c.Param("id")
+	if err := s.ownRun(c, id); err != nil {
+		return err
+	}
 	if !r.done {
 		if err := s.Orders.Approve(c.Request.Context(), id, body.PlanHash, caller(c)); err != nil {
 			return err
@@ -280,8 +287,13 @@ func (s *Server) killSwitch(c *gin.Context) error {
 	if err := q.err(); err != nil {
 		return err
 	}
-	if carrier != "" && !s.knows(carrier) {
-		return ErrNoCarrier
+	if carrier != "" {
+		if err := inScope(c, carrier); err != nil {
+			return err
+		}
+		if !s.knows(carrier) {
+			return ErrNoCarrier
+		}
 	}
 	return s.answerKillSwitch(c, carrier)
 }
@@ -307,7 +319,11 @@ func (s *Server) setKillSwitch(c *gin.Context) error {
 	if wrong != nil {
 		return wrong
 	}
-	if body.Carrier != "" && !slices.Contains(s.Carriers.Names(), body.Carrier) {
+	// The switch of all carriers is nobody's who is for some.
+	if err := inScope(c, body.Carrier); err != nil {
+		return err
+	}
+	if body.Carrier != "" && !s.knows(body.Carrier) {
 		return ErrNoCarrier
 	}
 	k := KillSwitch{Engaged: *body.Engaged, Carrier: body.Carrier, Reason: reason}

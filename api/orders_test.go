@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/drydock/drydock/api"
 	"github.com/drydock/drydock/playbook"
 )
@@ -47,7 +49,7 @@ func TestRetrigger(t *testing.T) {
 		!strings.Contains(w.Body.String(), `"retriggered_from":null`) {
 		t.Errorf("an incident without a run: %d %s", w.Code, w.Body)
 	}
-	if first.filter != (playbook.RunFilter{Incident: "QOPEN0000001", Limit: 1}) {
+	if !cmp.Equal(first.filter, playbook.RunFilter{Incident: "QOPEN0000001", Limit: 1}) {
 		t.Errorf("looked for earlier runs by %+v", first.filter)
 	}
 	order := func(path string) request {

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"html/template"
 	"log/slog"
@@ -67,6 +68,7 @@ func (s *Server) pages() {
 	e.POST("/login", limitBody, p.enter)
 	e.POST("/logout", p.leave)
 	e.GET("/problems/:name", p.problem)
+	e.GET("/docs", p.docs)
 }
 
 // noListing hides the list of files that http.FileServer would make of a folder.
@@ -108,11 +110,16 @@ func (p *pages) viewer(h func(c *gin.Context, base page) error) gin.HandlerFunc 
 		if cookie, err := c.Cookie(sessionCookie); secret == "" && err == nil {
 			secret = cookie
 		}
-		token, err := p.server.authorize(secret, Viewer)
-		if err != nil {
+		token, err := p.server.authorize(c.Request, secret, Viewer)
+		switch {
+		case errors.Is(err, errTooManyRequests):
+			p.tooMany(c)
+			return
+		case err != nil:
 			c.Redirect(http.StatusSeeOther, "/login?next="+url.QueryEscape(c.Request.URL.RequestURI()))
 			return
 		}
+		c.Set(tokenKey, token)
 		base := page{User: token.Name, Version: p.server.Version}
 		err = h(c, base)
 		if err == nil {
@@ -127,6 +134,15 @@ func (p *pages) viewer(h func(c *gin.Context, base page) error) gin.HandlerFunc 
 			Heading, Text string
 		}{base, problem.Title, cmp.Or(problem.Detail, "Error "+fmt.Sprint(problem.Status)+".")})
 	}
+}
+
+// tooMany answers who asks too often, or tries too many tokens.
+func (p *pages) tooMany(c *gin.Context) {
+	c.Header("Retry-After", "1")
+	p.render(c, http.StatusTooManyRequests, "message", struct {
+		page
+		Heading, Text string
+	}{page{Version: p.server.Version}, "Too many requests", "Wait a moment, then load the page again."})
 }
 
 type stateView struct{ Class, Sign, Text string }
@@ -210,7 +226,7 @@ type link struct {
 func (p *pages) list(c *gin.Context, base page) error {
 	q := newQuery(c, "outcome", "cursor")
 	outcomes := []playbook.Outcome{playbook.OutcomeResolved, playbook.OutcomeEscalated, playbook.OutcomeStoodDown}
-	f := playbook.RunFilter{Outcome: oneOf(q, "outcome", outcomes), Limit: defaultLimit, Cursor: q.text("cursor")}
+	f := playbook.RunFilter{Outcome: oneOf(q, "outcome", outcomes), Limit: defaultLimit, Cursor: q.text("cursor"), Carriers: tokenOf(c).Carriers}
 	if err := q.err(); err != nil {
 		return err
 	}
@@ -273,7 +289,7 @@ type incidentView struct {
 
 // run shows one run, the summary first.
 func (p *pages) run(c *gin.Context, base page) error {
-	r, err := p.server.History.Run(c.Request.Context(), c.Param("id"))
+	r, err := p.server.readRun(c, c.Param("id"))
 	if err != nil {
 		return err
 	}
@@ -424,7 +440,11 @@ func (p *pages) enter(c *gin.Context) {
 		return
 	}
 	secret := strings.TrimSpace(c.PostForm("token"))
-	if _, err := p.server.authorize(secret, Viewer); err != nil {
+	switch _, err := p.server.authorize(c.Request, secret, Viewer); {
+	case errors.Is(err, errTooManyRequests):
+		p.tooMany(c)
+		return
+	case err != nil:
 		p.loginPage(c, http.StatusUnauthorized, "No such token.")
 		return
 	}

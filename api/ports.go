@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"time"
 
@@ -18,10 +19,40 @@ type Intake interface {
 // History reads what happened. A read that took longer than the statement timeout fails with ErrHistorySlow, an
 // unusable cursor with ErrBadCursor.
 type History interface {
-	Events(ctx context.Context, limit int, cursor string) (EventPage, error)
+	// Events lists what came in; with carriers, only what became part of their runs.
+	Events(ctx context.Context, carriers []string, limit int, cursor string) (EventPage, error)
 	Runs(ctx context.Context, f playbook.RunFilter) (playbook.RunPage, error)
 	// Run fails with playbook.ErrNoRun.
 	Run(ctx context.Context, id string) (playbook.StoredRun, error)
+	// Changes are what happened in a run after a change, as of one moment. It fails with playbook.ErrNoRun.
+	Changes(ctx context.Context, run string, after int64) (playbook.RunChanges, error)
+	// LastChange is the number of a run's newest change: cheap, and asked often. It fails with playbook.ErrNoRun.
+	LastChange(ctx context.Context, run string) (last int64, ended bool, err error)
+	RunStats(ctx context.Context, f playbook.StatsFilter) (playbook.RunStats, error)
+	Audit(ctx context.Context, f AuditFilter) (AuditPage, error)
+}
+
+// AuditFilter picks entries of the audit log. Empty fields do not filter.
+type AuditFilter struct {
+	Run, Carrier string
+	Carriers     []string // of any of these
+	Limit        int      // 1..200
+	Cursor       string
+}
+
+// AuditPage is one page of the audit log, newest first. Next is empty on the last page.
+type AuditPage struct {
+	Entries []AuditRecord
+	Next    string
+}
+
+// AuditRecord is one entry of the audit log. Before and After are nil where there was nothing; the hashes are in hex.
+type AuditRecord struct {
+	Seq                                    int64
+	At                                     time.Time
+	Who, What, Why, Run, Carrier, PlanHash string
+	Before, After                          json.RawMessage
+	PrevHash, Hash                         string
 }
 
 // EventPage is one page of events, newest first. Next is empty on the last page.
@@ -38,7 +69,7 @@ type Orders interface {
 	// Cancel asks a run to stop at its next safe point. It fails with playbook.ErrNoRun and ErrRunEnded.
 	Cancel(ctx context.Context, runID, by, reason string) error
 	// Approve approves the plan that a run waits for. It fails with playbook.ErrNoRun, ErrNotAwaitingApproval (also when the
-	// run has ended) and ErrPlanChanged.
+	// run has ended), ErrPlanChanged, and ErrOwnRun when by is who asked for the run.
 	Approve(ctx context.Context, runID, planHash, by string) error
 	KillSwitch(ctx context.Context, carrier string) (KillSwitch, error)
 	SetKillSwitch(ctx context.Context, s KillSwitch, by string) error

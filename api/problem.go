@@ -22,6 +22,8 @@ var (
 	ErrNotAwaitingApproval = errors.New("the run does not wait for an approval")
 	ErrPlanChanged         = errors.New("the plan has changed")
 
+	ErrOwnRun = errors.New("who asked for a run can not approve its plan")
+
 	ErrNoIncident  = errors.New("PagerDuty knows no such incident")
 	ErrNoTarget    = errors.New("the incident names no DaemonSet of a known carrier")
 	ErrNoCarrier   = errors.New("no such carrier")
@@ -37,6 +39,7 @@ var (
 	errBadSignature  = errors.New("the webhook's signature is missing or wrong")
 	errNoToken       = errors.New("no valid bearer token")
 	errRole          = errors.New("the token's role does not allow this")
+	errOutOfScope    = errors.New("the token is not for this carrier")
 	errTooLarge      = errors.New("the body is too large")
 	errNotJSON       = errors.New("the body is not JSON")
 	errNoRoute       = errors.New("there is nothing at this address")
@@ -44,6 +47,9 @@ var (
 	errBadParameters = errors.New("a parameter or a field of the body is wrong")
 	errBusy          = errors.New("too many webhooks at one time")
 	errNotReady      = errors.New("a part of the server does not work")
+
+	errTooManyRequests = errors.New("too many requests")
+	errTooManyStreams  = errors.New("too many streams are open")
 )
 
 // problems is the one table that turns an error into a status. The first entry whose err matches (errors.Is) counts; an
@@ -57,6 +63,8 @@ var problems = []struct {
 	{errBadSignature, 401, "bad-signature", "Configure the webhook's secret as pagerduty.webhook_secrets; PagerDuty shows it once, when the subscription is made."},
 	{errNoToken, 401, "unauthenticated", "Send Authorization: Bearer with a token whose SHA-256 is in api_tokens. \"drydock token new\" makes one."},
 	{errRole, 403, "forbidden", "Use a token with a higher role: viewer < operator < approver < admin."},
+	{errOutOfScope, 403, "out-of-scope", "Use a token for this carrier: carriers of api_tokens, or of the group in oidc."},
+	{ErrOwnRun, 403, "own-run", "Ask another approver to look at the plan."},
 	{errNoRoute, 404, "no-such-address", "GET /openapi.json lists the addresses."},
 	{playbook.ErrNoRun, 404, "no-such-run", "GET /api/v1/runs lists the runs; old ones are removed after retention.runs."},
 	{ErrNoIncident, 404, "no-such-incident", "Use the incident's id, which stands at the end of its address in PagerDuty."},
@@ -73,6 +81,8 @@ var problems = []struct {
 	{ErrBadCursor, 400, "bad-cursor", "Use next_cursor of the page before, with the same filters."},
 	{errBadParameters, 400, "bad-parameters", "The member errors names each field and what is wrong with it."},
 	{ErrKeyReused, 422, "idempotency-key-reused", "Use a new Idempotency-Key for another request."},
+	{errTooManyRequests, 429, "too-many-requests", "Ask less often: 50 times a second. Retry-After says when to go on. To follow a run, use its stream."},
+	{errTooManyStreams, 429, "too-many-streams", "Close streams that are not read, or use another replica."},
 	{ErrPagerDuty, 502, "pagerduty-unavailable", "Try again; the server's log has the reason."},
 	{ErrHistorySlow, 503, "history-slow", "Ask for less: a shorter time, or a filter."},
 	{ErrDatabase, 503, "database-unavailable", "Try again; the server's log has the reason."},
@@ -133,8 +143,8 @@ type problem struct {
 	Title     string            `json:"title"`
 	Status    int               `json:"status"`
 	Detail    string            `json:"detail,omitempty"`
-	Instance  string            `json:"instance,omitempty"`
-	RequestID string            `json:"request_id,omitempty"`
+	Instance  string            `json:"instance"`
+	RequestID string            `json:"request_id"`
 	Errors    []fieldError      `json:"errors,omitempty"`
 	Run       string            `json:"run,omitempty"`
 	Parts     map[string]string `json:"parts,omitempty"`
@@ -188,8 +198,11 @@ func (s *Server) fail(c *gin.Context, err error) {
 	if p.Status == http.StatusUnauthorized {
 		c.Header("WWW-Authenticate", `Bearer realm="drydock"`)
 	}
-	if p.Status == http.StatusServiceUnavailable {
+	switch p.Status {
+	case http.StatusServiceUnavailable:
 		c.Header("Retry-After", "5")
+	case http.StatusTooManyRequests:
+		c.Header("Retry-After", "1")
 	}
 	body, err := json.Marshal(p)
 	if err != nil { // strings and numbers only

@@ -1,8 +1,11 @@
 package api
 
 import (
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -123,21 +126,10 @@ func newRunDetailJSON(r playbook.StoredRun) runDetailJSON {
 		Notes: []noteJSON{}, Readings: []Reading{},
 	}
 	for _, t := range r.Ticks {
-		j.Ticks = append(j.Ticks, tickJSON{
-			Seq: t.Seq, At: stamp(t.At), From: t.From, To: t.To, Finding: findingOf(t.Finding), Why: t.Why,
-		})
+		j.Ticks = append(j.Ticks, newTickJSON(t))
 	}
 	for _, i := range r.Intents {
-		target := i.Action.Target()
-		intent := intentJSON{
-			Seq: i.Seq, Lane: i.Lane, Kind: i.Action.Kind(),
-			Target:     objectJSON{Kind: target.Kind, Namespace: target.Namespace, Name: target.Name, UID: target.UID},
-			PromisedAt: stamp(i.PromisedAt), SettledAt: stampOrNull(i.SettledAt), Result: orNull(i.Result),
-		}
-		if i.Undoes != 0 {
-			intent.Undoes = &i.Undoes
-		}
-		j.Intents = append(j.Intents, intent)
+		j.Intents = append(j.Intents, newIntentJSON(i))
 		if note, ok := i.Action.(playbook.Annotate); ok {
 			j.Notes = append(j.Notes, noteJSON{Incident: note.Incident, At: stamp(i.PromisedAt), Text: note.Text, Result: orNull(i.Result)})
 		}
@@ -148,9 +140,26 @@ func newRunDetailJSON(r playbook.StoredRun) runDetailJSON {
 	return j
 }
 
+func newTickJSON(t playbook.StoredTick) tickJSON {
+	return tickJSON{Seq: t.Seq, At: stamp(t.At), From: t.From, To: t.To, Finding: findingOf(t.Finding), Why: t.Why}
+}
+
+func newIntentJSON(i playbook.Intent) intentJSON {
+	target := i.Action.Target()
+	j := intentJSON{
+		Seq: i.Seq, Lane: i.Lane, Kind: i.Action.Kind(),
+		Target:     objectJSON{Kind: target.Kind, Namespace: target.Namespace, Name: target.Name, UID: target.UID},
+		PromisedAt: stamp(i.PromisedAt), SettledAt: stampOrNull(i.SettledAt), Result: orNull(i.Result),
+	}
+	if i.Undoes != 0 {
+		j.Undoes = &i.Undoes
+	}
+	return j
+}
+
 // Readings lists what a look read, in the order of the observation's own fields; what was not asked for is left out.
 func Readings(o playbook.Observation) []Reading {
-	var out []Reading
+	out := []Reading{}
 	add := func(name string, r interface {
 		Asked() bool
 		IsKnown() bool
@@ -228,6 +237,11 @@ func (s *Server) runs(c *gin.Context) error {
 	if err := q.err(); err != nil {
 		return err
 	}
+	if f.Carrier == "" {
+		f.Carriers = tokenOf(c).Carriers
+	} else if err := inScope(c, f.Carrier); err != nil {
+		return err
+	}
 	page, err := s.History.Runs(c.Request.Context(), f)
 	if err != nil {
 		return cursorField(err)
@@ -240,17 +254,39 @@ func (s *Server) runs(c *gin.Context) error {
 	return nil
 }
 
-// run shows one run.
+// run shows one run, unless it is as the caller knows it.
 func (s *Server) run(c *gin.Context) error {
 	if err := newQuery(c).err(); err != nil {
 		return err
 	}
-	r, err := s.History.Run(c.Request.Context(), c.Param("id"))
+	r, err := s.readRun(c, c.Param("id"))
 	if err != nil {
 		return err
 	}
-	c.JSON(http.StatusOK, newRunDetailJSON(r))
+	body, err := json.Marshal(newRunDetailJSON(r))
+	if err != nil {
+		return fmt.Errorf("encode run %s: %w", r.ID, err)
+	}
+	// Of the answer itself: nothing that it shows can change without it.
+	etag := fmt.Sprintf(`W/"%x"`, sha256.Sum256(body))
+	c.Header("ETag", etag)
+	if matches(c.Request.Header.Values("If-None-Match"), etag) {
+		c.Status(http.StatusNotModified)
+		return nil
+	}
+	c.Data(http.StatusOK, gin.MIMEJSON, body)
 	return nil
+}
+
+// matches reports whether an If-None-Match names a tag; weak and strong are compared alike (RFC 9110, 13.1.2).
+func matches(headers []string, etag string) bool {
+	etag = strings.TrimPrefix(etag, "W/")
+	for tag := range strings.SplitSeq(strings.Join(headers, ","), ",") {
+		if tag = strings.TrimSpace(tag); tag == "*" || strings.TrimPrefix(tag, "W/") == etag {
+			return true
+		}
+	}
+	return false
 }
 
 // explain shows the questions of a run's newest tick, in their order.
@@ -258,7 +294,7 @@ func (s *Server) explain(c *gin.Context) error {
 	if err := newQuery(c).err(); err != nil {
 		return err
 	}
-	r, err := s.History.Run(c.Request.Context(), c.Param("id"))
+	r, err := s.readRun(c, c.Param("id"))
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/klauspost/compress/gzhttp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
@@ -31,6 +32,7 @@ type Options struct {
 	// Policy says with which mode and deadline a run of a target starts.
 	Policy  func(playbook.Target) playbook.Policy
 	Tokens  Tokens
+	OIDC    *Identifier // nil: only Tokens count
 	Parts   []Part
 	Metrics *prometheus.Registry
 	Log     *slog.Logger
@@ -54,6 +56,12 @@ type Server struct {
 	// inFlight bounds how many webhooks are read at one time.
 	inFlight chan struct{}
 	login    *oneTimeCode
+	// requests are counted by token, guesses of tokens by address.
+	requests, guesses *limiter
+	// streams bounds how many runs are followed at one time; stopping ends them.
+	streams  chan struct{}
+	stopping chan struct{}
+	compress http.Handler
 }
 
 const (
@@ -72,6 +80,8 @@ func New(o Options) *Server {
 	s := &Server{
 		Options: o, log: o.Log, tokens: o.Tokens, metrics: newMetrics(o.Metrics, o.Version),
 		inFlight: make(chan struct{}, maxWebhooks), login: &oneTimeCode{code: o.OneTimeCode},
+		requests: newLimiter(requestRate, requestBurst), guesses: newLimiter(guessRate, guessBurst),
+		streams: make(chan struct{}, maxStreams), stopping: make(chan struct{}),
 	}
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
@@ -83,9 +93,13 @@ func New(o Options) *Server {
 	e.NoRoute(s.do(s.nothing(errNoRoute)))
 	e.NoMethod(s.do(s.nothing(errMethod)))
 	s.engine = e
+	s.compress = gzhttp.GzipHandler(e)
 	s.routes()
 	return s
 }
+
+// Stop ends the streams, which would otherwise hold up a shutdown; their clients go on elsewhere. It is called once.
+func (s *Server) Stop() { close(s.stopping) }
 
 // ServeHTTP answers a request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -94,7 +108,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r = r.Clone(r.Context())
 		r.URL.Path = webhookPath
 	}
-	s.engine.ServeHTTP(w, r)
+	if strings.HasSuffix(r.URL.Path, streamSuffix) {
+		s.engine.ServeHTTP(w, r) // an event must not wait in a compressor for company
+		return
+	}
+	s.compress.ServeHTTP(w, r)
 }
 
 // Routes lists what is served as "METHOD /path", with parameters as {name}.
@@ -122,12 +140,15 @@ func (s *Server) routes() {
 	v.GET("/runs", viewer, s.do(s.runs))
 	v.GET("/runs/:id", viewer, s.do(s.run))
 	v.GET("/runs/:id/explain", viewer, s.do(s.explain))
+	v.GET("/runs/:id"+streamSuffix, viewer, s.do(s.stream))
 	v.POST("/runs/:id/retrigger", operator, s.do(s.once(s.retriggerRun)))
 	v.POST("/runs/:id/cancel", operator, s.do(s.once(s.cancel)))
 	v.POST("/runs/:id/approve", s.require(Approver), s.do(s.once(s.approve)))
 	v.POST("/incidents/:incident_id/retrigger", operator, s.do(s.once(s.retriggerIncident)))
 	v.GET("/carriers", viewer, s.do(s.carriers))
 	v.GET("/carriers/:carrier/daemonsets/:namespace/:name/diagnosis", viewer, s.do(s.diagnosis))
+	v.GET("/stats", viewer, s.do(s.stats))
+	v.GET("/audit", viewer, s.do(s.audit))
 	v.GET("/kill-switch", viewer, s.do(s.killSwitch))
 	v.PUT("/kill-switch", operator, s.do(s.setKillSwitch))
 
@@ -143,7 +164,7 @@ func (s *Server) routes() {
 func (s *Server) nothing(why error) handler {
 	return func(c *gin.Context) error {
 		if path := c.Request.URL.Path; path == "/api" || strings.HasPrefix(path, "/api/") {
-			if _, err := s.authorize(bearer(c.Request), Viewer); err != nil {
+			if _, err := s.authorize(c.Request, bearer(c.Request), Viewer); err != nil {
 				return err
 			}
 		}

@@ -221,6 +221,7 @@ func TestFilesOnlyAdd(t *testing.T) {
 			t.Fatal(err)
 		}
 		sql := comment.ReplaceAllString(string(text), "")
+		sql = strings.ReplaceAll(sql, "OR TRUNCATE ON", "ON") // a trigger against it is none
 		if found := forbidden.FindString(sql); found != "" {
 			t.Errorf("%s has %s: replicas of the release before still work", name, found)
 		}

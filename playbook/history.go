@@ -65,7 +65,8 @@ type RunFilter struct {
 	Incident                      string
 	Trigger                       Trigger
 	Since, Until                  time.Time
-	Limit                         int // 1..200
+	Carriers                      []string // of any of these
+	Limit                         int      // 1..200
 	Cursor                        string
 }
 
@@ -85,4 +86,18 @@ type StoredTick struct {
 type StoredRun struct {
 	Run
 	Ticks []StoredTick
+}
+
+// RunChange is one thing that happened in a run: a tick, or an intent that was promised or settled.
+type RunChange struct {
+	Seq    int64       // of the run's changes, in the order in which they were committed
+	Tick   *StoredTick // with what the history's lists show: no observation, no policy
+	Intent *Intent     // as it stood then
+}
+
+// RunChanges is what happened in a run after some change, oldest first, and the run as it stands. Last is the newest change of all.
+type RunChanges struct {
+	Run     Run // without intents
+	Changes []RunChange
+	Last    int64
 }

@@ -181,6 +181,14 @@ type Ending struct {
 	Acted string `json:"acted,omitempty"`
 }
 
+// Cause is what was the matter: the first finding that the run confirmed, or without one the finding as it stands.
+func (r Run) Cause() Finding {
+	if len(r.Memory.Found) > 0 {
+		return r.Memory.Found[0].Finding
+	}
+	return r.Finding
+}
+
 // Obligation is an undo that is owed: its intent may have happened and nothing has taken it back yet.
 type Obligation struct {
 	Seq    int // of the intent that owes it

@@ -15,6 +15,8 @@ var (
 	ErrNotAwaitingApproval = errors.New("run does not await an approval")
 	// ErrPlanChanged: the run's plan is not the one that was approved.
 	ErrPlanChanged = errors.New("plan has changed")
+	// ErrOwnRun: who asked for the run can not approve its plan.
+	ErrOwnRun = errors.New("the run was asked for by the same person")
 	// ErrKeyReused: the Idempotency-Key is bound to another request.
 	ErrKeyReused = errors.New("Idempotency-Key was used for another request")
 	// ErrNoEvent: there is no such event.

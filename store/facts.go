@@ -222,7 +222,7 @@ func (s *Store) KillSwitches(ctx context.Context) ([]KillSwitch, error) {
 // EngageKillSwitch stops new changes: no commit that begins after it returns promises one, and no call of one that is
 // promised already begins. One that is engaged already keeps its time and takes the new reason.
 func (s *Store) EngageKillSwitch(ctx context.Context, k KillSwitch) error {
-	_, err := s.pool.Exec(ctx, `INSERT INTO kill_switches (carrier, reason, by, since) VALUES ($1, $2, $3, clock_timestamp())
+	err := s.setKillSwitch(ctx, k, true, `INSERT INTO kill_switches (carrier, reason, by, since) VALUES ($1, $2, $3, clock_timestamp())
 		ON CONFLICT (carrier) DO UPDATE SET reason = excluded.reason, by = excluded.by`, k.Carrier, storable(k.Reason), storable(k.By))
 	if err != nil {
 		return fmt.Errorf("engage the kill switch: %w", err)
@@ -230,10 +230,36 @@ func (s *Store) EngageKillSwitch(ctx context.Context, k KillSwitch) error {
 	return nil
 }
 
-// ReleaseKillSwitch lets changes be made again; it is no error when the switch was not engaged.
-func (s *Store) ReleaseKillSwitch(ctx context.Context, carrier string) error {
-	if _, err := s.pool.Exec(ctx, `DELETE FROM kill_switches WHERE carrier = $1`, carrier); err != nil {
+// ReleaseKillSwitch lets changes be made again, by and for a reason that the audit log keeps; it is no error when the switch was not
+// engaged.
+func (s *Store) ReleaseKillSwitch(ctx context.Context, k KillSwitch) error {
+	if err := s.setKillSwitch(ctx, k, false, `DELETE FROM kill_switches WHERE carrier = $1`, k.Carrier); err != nil {
 		return fmt.Errorf("release the kill switch: %w", err)
 	}
 	return nil
+}
+
+// setKillSwitch carries an order about a switch out and records it.
+func (s *Store) setKillSwitch(ctx context.Context, k KillSwitch, engage bool, sql string, args ...any) error {
+	type switchDeed struct {
+		Engaged bool   `json:"engaged"`
+		Reason  string `json:"reason,omitempty"`
+		By      string `json:"by,omitempty"`
+	}
+	return s.inTx(ctx, func(tx pgx.Tx) error {
+		var before switchDeed
+		err := tx.QueryRow(ctx, `SELECT true, reason, by FROM kill_switches WHERE carrier = $1 FOR UPDATE`, k.Carrier).
+			Scan(&before.Engaged, &before.Reason, &before.By)
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			return err
+		}
+		if _, err := tx.Exec(ctx, sql, args...); err != nil {
+			return err
+		}
+		after := switchDeed{Engaged: engage}
+		if engage {
+			after.Reason, after.By = k.Reason, k.By
+		}
+		return audit(ctx, tx, Deed{Who: k.By, What: "kill_switch.set", Why: k.Reason, Carrier: k.Carrier, Before: before, After: after})
+	})
 }

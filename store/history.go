@@ -51,21 +51,36 @@ func (q *query) sql(from, rest string) string {
 	return from + " WHERE " + strings.Join(q.conditions, " AND ") + " " + rest
 }
 
+// scoped is a page of a table, in an order that an index of it has. With carriers, each of them gives its first rows and the first of
+// those are taken: one walk along the index for each, where "carrier = ANY" would read and sort all that they have.
+func (q *query) scoped(table, columns, carrier string, carriers []string, order string, limit int) string {
+	rest := "ORDER BY " + order + " LIMIT " + strconv.Itoa(limit)
+	if len(carriers) == 0 {
+		return q.sql("SELECT "+columns+" FROM "+table, rest)
+	}
+	q.args = append(q.args, carriers)
+	scope := "$" + strconv.Itoa(len(q.args))
+	q.conditions = append(q.conditions, carrier+" = scope.carrier")
+	alias := table[strings.LastIndexByte(table, ' ')+1:]
+	return "SELECT " + columns + " FROM (SELECT DISTINCT unnest(" + scope + "::text[]) AS carrier) AS scope CROSS JOIN LATERAL (" +
+		q.sql("SELECT * FROM "+table, rest) + ") AS " + alias + " " + rest
+}
+
 // Runs lists runs, newest first, without ticks and intents. A limit of 0 is 50, and 200 is the most. The error is
 // *BadCursorError or ErrTooSlow where it is one of those.
 func (s *Store) Runs(ctx context.Context, f playbook.RunFilter) (playbook.RunPage, error) {
 	limit := pageSize(f.Limit)
 	hash := filterHash("runs", f.Carrier, f.DaemonSet, f.Namespace, f.State, f.Finding, f.Outcome, f.Incident, f.Trigger,
-		f.Since.UnixMicro(), f.Until.UnixMicro())
+		f.Since.UnixMicro(), f.Until.UnixMicro(), f.Carriers)
 	after, err := parseCursor(f.Cursor, hash)
 	if err != nil {
 		return playbook.RunPage{}, fmt.Errorf("list runs: %w", err)
 	}
 	q := runQuery(f, after)
+	sql := q.scoped("runs r", runColumns, "r.carrier", f.Carriers, "r.started_at DESC, r.id DESC", limit+1)
 	var page playbook.RunPage
 	err = s.history(ctx, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, q.sql(`SELECT `+runColumns+` FROM runs r`,
-			`ORDER BY r.started_at DESC, r.id DESC LIMIT `+strconv.Itoa(limit+1)), q.args...)
+		rows, err := tx.Query(ctx, sql, q.args...)
 		if err != nil {
 			return err
 		}
@@ -229,15 +244,18 @@ func eventFields(r *playbook.EventRecord) []any {
 	return []any{&r.ID, &r.Type, &r.Incident, &r.ReceivedAt, &r.Outcome, &r.Reason, &r.Run}
 }
 
-// Events lists what came in, newest first. A limit of 0 is 50, and 200 is the most.
-func (s *Store) Events(ctx context.Context, limit int, after string) (EventPage, error) {
+// Events lists what came in, newest first; with carriers, only what became part of their runs. A limit of 0 is 50, and 200 is the most.
+func (s *Store) Events(ctx context.Context, carriers []string, limit int, after string) (EventPage, error) {
 	limit = pageSize(limit)
-	hash := filterHash("events")
+	hash := filterHash("events", carriers)
 	from, err := parseCursor(after, hash)
 	if err != nil {
 		return EventPage{}, fmt.Errorf("list events: %w", err)
 	}
 	q := &query{}
+	if len(carriers) > 0 {
+		q.where("EXISTS (SELECT FROM runs r WHERE r.id = events.run AND r.carrier = ANY($))", carriers)
+	}
 	if from.ID != "" {
 		q.where("(received_at, id) < ($, $)", from.At, from.ID)
 	}

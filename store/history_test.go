@@ -175,7 +175,7 @@ func TestBadCursors(t *testing.T) {
 		}
 	}
 	var bad *BadCursorError
-	_, err = f.Events(t.Context(), 1, page.Next)
+	_, err = f.Events(t.Context(), nil, 1, page.Next)
 	f.wantErrorAs(err, &bad)
 }
 
@@ -280,7 +280,7 @@ func TestEventsPage(t *testing.T) {
 	slices.Reverse(want)
 	var got []string
 	for next, first := "", true; first || next != ""; first = false {
-		page, err := f.Events(t.Context(), 2, next)
+		page, err := f.Events(t.Context(), nil, 2, next)
 		f.must(err)
 		for _, e := range page.Events {
 			got = append(got, e.ID)

@@ -73,7 +73,7 @@ func TestIntakeStartsARun(t *testing.T) {
 	f.same("incidents", run.Incidents, want)
 	f.same("jobs", scan[string](f, `SELECT string_agg(kind || args::text || state, ',') FROM river_job`),
 		`tick{"run": "`+run.ID+`", "seq": 1}available`)
-	page, err := f.Events(t.Context(), 0, "")
+	page, err := f.Events(t.Context(), nil, 0, "")
 	f.must(err)
 	f.same("events", page.Events, []playbook.EventRecord{record})
 	payload, err := f.Payload(t.Context(), record.ID)
@@ -202,7 +202,7 @@ func (f *fixture) lookUp(event string, start *playbook.Start, reason string) {
 
 func (f *fixture) newestEvent() playbook.EventRecord {
 	f.Helper()
-	page, err := f.Events(f.Context(), 1, "")
+	page, err := f.Events(f.Context(), nil, 1, "")
 	f.must(err)
 	return page.Events[0]
 }
@@ -447,8 +447,8 @@ func TestCancel(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	run := f.start("P1", target("c1", "a"))
-	f.must(f.Cancel(t.Context(), run.ID, "ops"))
-	f.must(f.Cancel(t.Context(), run.ID, "somebody else"))
+	f.must(f.Cancel(t.Context(), run.ID, "ops", ""))
+	f.must(f.Cancel(t.Context(), run.ID, "somebody else", ""))
 	h := f.acquire(run.ID)
 	facts, err := f.Facts(t.Context(), h, run)
 	f.must(err)
@@ -456,8 +456,8 @@ func TestCancel(t *testing.T) {
 	h.Release()
 	f.move(run.ID, playbook.StateStoodDown)
 	var ended *RunEndedError
-	f.wantErrorAs(f.Cancel(t.Context(), run.ID, "ops"), &ended)
-	f.wantError(f.Cancel(t.Context(), "no-such-run", "ops"), playbook.ErrNoRun)
+	f.wantErrorAs(f.Cancel(t.Context(), run.ID, "ops", ""), &ended)
+	f.wantError(f.Cancel(t.Context(), "no-such-run", "ops", ""), playbook.ErrNoRun)
 }
 
 func TestApprove(t *testing.T) {

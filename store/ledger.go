@@ -58,8 +58,10 @@ func (s *Store) Commit(ctx context.Context, h playbook.Hold, c playbook.Commit) 
 		case f.version != c.Run.Version:
 			return playbook.ErrConflict
 		}
-		stored, err = s.commitTick(ctx, tx, h, f, c, w)
-		return err
+		if stored, err = s.commitTick(ctx, tx, h, f, c, w); err != nil {
+			return err
+		}
+		return audit(ctx, tx, tickDeeds(f, c.Run, stored, c.Tick.Why)...)
 	})
 	if err == nil {
 		return stored, nil
@@ -176,10 +178,11 @@ func (s *Store) commitTick(ctx context.Context, tx pgx.Tx, h playbook.Hold, f fe
 	if err != nil {
 		return none, err
 	}
-	if run.Intents, err = insertIntents(ctx, tx, h, f, run, w.intents); err != nil {
+	// The tick first: who follows the run sees what was decided, and then what was promised.
+	if err := insertHistory(ctx, tx, f, run, c, w); err != nil {
 		return none, err
 	}
-	if err := insertHistory(ctx, tx, f, run, c, w); err != nil {
+	if run.Intents, err = insertIntents(ctx, tx, h, f, run, w.intents); err != nil {
 		return none, err
 	}
 	if c.Release || run.State.Ended() {
@@ -216,10 +219,10 @@ func updateRun(ctx context.Context, tx pgx.Tx, f fence, c playbook.Commit, w dra
 	batch := &pgx.Batch{}
 	batch.Queue(`UPDATE runs SET state = $2, finding = $3, confirmed = $4, why = $5, outcome = $6, finished_at = $7, deadline = $8,
 			plan_hash = $9, memory = $10, version = version + 1, ticks = ticks + $11, write_id = $12,
-			tick_seq = tick_seq + CASE WHEN $13 THEN 0 ELSE 1 END, wake_at = coalesce($14, wake_at)
+			tick_seq = tick_seq + CASE WHEN $13 THEN 0 ELSE 1 END, wake_at = coalesce($14, wake_at), cause = $15
 		WHERE id = $1 RETURNING version, ticks`,
 		run.ID, run.State, run.Finding, run.Confirmed, run.Why, run.Outcome, orNull(run.FinishedAt), run.Deadline,
-		run.PlanHash, w.memory, stored, w.id, run.State.Ended(), orNull(c.NextTick)).
+		run.PlanHash, w.memory, stored, w.id, run.State.Ended(), orNull(c.NextTick), run.Cause()).
 		QueryRow(func(row pgx.Row) error { return row.Scan(&run.Version, &run.Ticks) })
 	for _, in := range run.Incidents {
 		if in.End != "" {
@@ -354,8 +357,10 @@ func (s *Store) Settle(ctx context.Context, h playbook.Hold, seq int, st playboo
 		if err := settleIntent(ctx, tx, f.now, h.RunID(), seq, undoes, st); err != nil {
 			return err
 		}
-		run, err = loadRun(ctx, tx, h.RunID())
-		return err
+		if run, err = loadRun(ctx, tx, h.RunID()); err != nil {
+			return err
+		}
+		return audit(ctx, tx, settleDeed(run, seq, st))
 	})
 	if err != nil {
 		return playbook.Run{}, fmt.Errorf("settle intent %d of run %s as %s: %w", seq, h.RunID(), st.Result, err)

@@ -199,9 +199,9 @@ func TestKillSwitches(t *testing.T) {
 		got = append(got, k.Carrier+" "+k.Reason+" "+k.By)
 	}
 	f.same("switches", got, []string{" storm ops", "c1 second ops2"})
-	f.must(f.ReleaseKillSwitch(t.Context(), ""))
-	f.must(f.ReleaseKillSwitch(t.Context(), "c1"))
-	f.must(f.ReleaseKillSwitch(t.Context(), "c1"))
+	f.must(f.ReleaseKillSwitch(t.Context(), KillSwitch{Carrier: "", Reason: "over", By: "test"}))
+	f.must(f.ReleaseKillSwitch(t.Context(), KillSwitch{Carrier: "c1", Reason: "over", By: "test"}))
+	f.must(f.ReleaseKillSwitch(t.Context(), KillSwitch{Carrier: "c1", Reason: "over", By: "test"}))
 
 	id := f.start("P1", target("c1", "a")).ID
 	h := f.acquire(id)

@@ -160,7 +160,7 @@ func (c conforming) StartRun(ctx context.Context, st playbook.Start) error {
 
 func (c conforming) SetKillSwitch(ctx context.Context, carrier, reason string) error {
 	if reason == "" {
-		return c.ReleaseKillSwitch(ctx, carrier)
+		return c.ReleaseKillSwitch(ctx, KillSwitch{Carrier: carrier, By: "test"})
 	}
 	return c.EngageKillSwitch(ctx, KillSwitch{Carrier: carrier, Reason: reason, By: "test"})
 }

@@ -38,13 +38,25 @@ func (s *Store) StartRun(ctx context.Context, st playbook.Start) (playbook.Run, 
 		if err := s.writeDesk(ctx, tx, d); err != nil {
 			return err
 		}
-		run, err = loadRun(ctx, tx, start.RunID)
-		return err
+		if run, err = loadRun(ctx, tx, start.RunID); err != nil {
+			return err
+		}
+		return audit(ctx, tx, retriggerDeed(run, *start))
 	})
 	if err != nil {
 		return playbook.Run{}, fmt.Errorf("start run of %s: %w", st.Target, err)
 	}
 	return run, nil
+}
+
+func retriggerDeed(r playbook.Run, st playbook.Start) Deed {
+	type after struct {
+		Target          string `json:"target"`
+		Incident        string `json:"incident"`
+		RetriggeredFrom string `json:"retriggered_from,omitempty"`
+	}
+	return Deed{Who: st.RequestedBy, What: "run.retrigger", Why: st.Reason, Run: r.ID, Carrier: r.Target.Carrier,
+		After: after{r.Target.String(), st.Incident.ID, st.RetriggeredFrom}}
 }
 
 // Reconcile places an open incident that was found by listing, not by an event: it starts or joins a run when the incident has
@@ -85,13 +97,14 @@ func (s *Store) Links(ctx context.Context, incidents []string) (map[string]Link,
 	return links, nil
 }
 
-// Cancel asks a run to stop at its next safe point, on behalf of a person. Asking again changes nothing. The error is
-// *RunEndedError or playbook.ErrNoRun.
-func (s *Store) Cancel(ctx context.Context, runID, by string) error {
+// Cancel asks a run to stop at its next safe point, on behalf of a person. The reason goes with the name, where the run's notes show
+// it. Asking again changes nothing. The error is *RunEndedError or playbook.ErrNoRun.
+func (s *Store) Cancel(ctx context.Context, runID, by, reason string) error {
 	runID = storable(runID)
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
 		var state playbook.State
-		err := tx.QueryRow(ctx, `SELECT state FROM runs WHERE id = $1 FOR NO KEY UPDATE`, runID).Scan(&state)
+		var carrier string
+		err := tx.QueryRow(ctx, `SELECT state, carrier FROM runs WHERE id = $1 FOR NO KEY UPDATE`, runID).Scan(&state, &carrier)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):
 			return playbook.ErrNoRun
@@ -100,12 +113,19 @@ func (s *Store) Cancel(ctx context.Context, runID, by string) error {
 		case state.Ended():
 			return &RunEndedError{Run: runID}
 		}
+		who := by
+		if reason != "" {
+			who += " (" + reason + ")"
+		}
 		tag, err := tx.Exec(ctx, `UPDATE runs SET cancelled_by = $2, cancelled_at = clock_timestamp()
-			WHERE id = $1 AND cancelled_at IS NULL`, runID, storable(by))
+			WHERE id = $1 AND cancelled_at IS NULL`, runID, storable(who))
 		if err != nil || tag.RowsAffected() == 0 {
 			return err
 		}
-		return s.wake(ctx, tx, `id = $1`, runID)
+		if err := s.wake(ctx, tx, `id = $1`, runID); err != nil {
+			return err
+		}
+		return audit(ctx, tx, Deed{Who: by, What: "run.cancel", Why: reason, Run: runID, Carrier: carrier, Before: stateDeed{State: state}})
 	})
 	if err != nil {
 		return fmt.Errorf("cancel run %s: %w", runID, err)
@@ -114,13 +134,14 @@ func (s *Store) Cancel(ctx context.Context, runID, by string) error {
 }
 
 // Approve approves the plan of a run that awaits it, on behalf of a person. The error is playbook.ErrNoRun, *RunEndedError,
-// ErrNotAwaitingApproval or ErrPlanChanged.
+// ErrNotAwaitingApproval, ErrPlanChanged, or ErrOwnRun when it is the person who asked for the run.
 func (s *Store) Approve(ctx context.Context, runID, planHash, by string) error {
 	runID = storable(runID)
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
 		var state playbook.State
-		var hash string
-		err := tx.QueryRow(ctx, `SELECT state, plan_hash FROM runs WHERE id = $1 FOR NO KEY UPDATE`, runID).Scan(&state, &hash)
+		var hash, carrier, requestedBy string
+		err := tx.QueryRow(ctx, `SELECT state, plan_hash, carrier, requested_by FROM runs WHERE id = $1 FOR NO KEY UPDATE`, runID).
+			Scan(&state, &hash, &carrier, &requestedBy)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):
 			return playbook.ErrNoRun
@@ -132,12 +153,18 @@ func (s *Store) Approve(ctx context.Context, runID, planHash, by string) error {
 			return ErrNotAwaitingApproval
 		case hash != planHash:
 			return ErrPlanChanged
+		case requestedBy == storable(by) && by != "":
+			return ErrOwnRun
 		}
 		if _, err := tx.Exec(ctx, `UPDATE runs SET approved_hash = $2, approved_by = $3, approved_at = clock_timestamp() WHERE id = $1`,
 			runID, planHash, storable(by)); err != nil {
 			return err
 		}
-		return s.wake(ctx, tx, `id = $1`, runID)
+		if err := s.wake(ctx, tx, `id = $1`, runID); err != nil {
+			return err
+		}
+		return audit(ctx, tx, Deed{Who: by, What: "run.approve", Why: "the plan was looked at and approved", Run: runID, Carrier: carrier,
+			PlanHash: planHash, Before: stateDeed{State: state}})
 	})
 	if err != nil {
 		return fmt.Errorf("approve the plan of run %s: %w", runID, err)

@@ -15,9 +15,33 @@ import (
 // history is the store as the API reads it, with the store's errors in the API's words.
 type history struct{ *store.Store }
 
-func (h history) Events(ctx context.Context, limit int, cursor string) (api.EventPage, error) {
-	page, err := h.Store.Events(ctx, limit, cursor)
+func (h history) Events(ctx context.Context, carriers []string, limit int, cursor string) (api.EventPage, error) {
+	page, err := h.Store.Events(ctx, carriers, limit, cursor)
 	return api.EventPage(page), storeError(err)
+}
+
+func (h history) Changes(ctx context.Context, run string, after int64) (playbook.RunChanges, error) {
+	changes, err := h.Store.Changes(ctx, run, after)
+	return changes, storeError(err)
+}
+
+func (h history) LastChange(ctx context.Context, run string) (last int64, ended bool, err error) {
+	last, ended, err = h.Store.LastChange(ctx, run)
+	return last, ended, storeError(err)
+}
+
+func (h history) RunStats(ctx context.Context, f playbook.StatsFilter) (playbook.RunStats, error) {
+	stats, err := h.Store.RunStats(ctx, f)
+	return stats, storeError(err)
+}
+
+func (h history) Audit(ctx context.Context, f api.AuditFilter) (api.AuditPage, error) {
+	page, err := h.Store.Audit(ctx, store.AuditFilter(f))
+	entries := make([]api.AuditRecord, 0, len(page.Entries))
+	for _, e := range page.Entries {
+		entries = append(entries, api.AuditRecord(e))
+	}
+	return api.AuditPage{Entries: entries, Next: page.Next}, storeError(err)
 }
 
 func (h history) Runs(ctx context.Context, f playbook.RunFilter) (playbook.RunPage, error) {
@@ -57,12 +81,8 @@ func (o orders) Retrigger(ctx context.Context, s playbook.Start) (playbook.Run, 
 	return run, storeError(err)
 }
 
-// Cancel asks a run to stop. The reason goes with the name, where the run's notes show it.
 func (o orders) Cancel(ctx context.Context, runID, by, reason string) error {
-	if reason != "" {
-		by += " (" + reason + ")"
-	}
-	return storeError(o.Store.Cancel(ctx, runID, by))
+	return storeError(o.Store.Cancel(ctx, runID, by, reason))
 }
 
 // Approve approves a run's plan. A run that has ended awaits no approval either.
@@ -101,10 +121,11 @@ func (o orders) KillSwitch(ctx context.Context, carrier string) (api.KillSwitch,
 
 // SetKillSwitch turns it on or off in the database.
 func (o orders) SetKillSwitch(ctx context.Context, k api.KillSwitch, by string) error {
+	order := store.KillSwitch{Carrier: k.Carrier, Reason: k.Reason, By: by}
 	if k.Engaged {
-		return storeError(o.EngageKillSwitch(ctx, store.KillSwitch{Carrier: k.Carrier, Reason: k.Reason, By: by}))
+		return storeError(o.EngageKillSwitch(ctx, order))
 	}
-	return storeError(o.ReleaseKillSwitch(ctx, k.Carrier))
+	return storeError(o.ReleaseKillSwitch(ctx, order))
 }
 
 // storeError puts the store's errors into the API's words. What it does not name is the database's own trouble.
@@ -126,6 +147,8 @@ func storeError(err error) error {
 		return api.ErrNotAwaitingApproval
 	case errors.Is(err, store.ErrKeyReused):
 		return api.ErrKeyReused
+	case errors.Is(err, store.ErrOwnRun):
+		return api.ErrOwnRun
 	case errors.Is(err, store.ErrPlanChanged):
 		return api.ErrPlanChanged
 	case errors.As(err, &cursor):

@@ -1,0 +1,137 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+)
+
+// OIDC says whose ID tokens are taken as bearer tokens, and what their groups may do.
+type OIDC struct {
+	Issuer      string // https://login.example.com; its discovery document names the keys
+	Audience    string // the client id that the tokens are made for
+	GroupsClaim string // absent: groups
+	Groups      []OIDCGroup
+	Client      *http.Client // absent: one with a time limit
+}
+
+// OIDCGroup is what the members of a group may do.
+type OIDCGroup struct {
+	Name     string
+	Role     Role
+	Carriers []string // empty: all
+}
+
+const (
+	oidcTime = 5 * time.Second
+	// oidcPrefix keeps people's names apart from the names of api_tokens.
+	oidcPrefix = "oidc:"
+)
+
+// Identifier finds out who an ID token belongs to.
+type Identifier struct {
+	config OIDC
+
+	mu       sync.Mutex
+	verifier *oidc.IDTokenVerifier // nil until the issuer was reached
+}
+
+// NewIdentifier takes tokens of an issuer. The issuer is asked for its keys when the first token comes, so that its outage does not
+// keep a server from starting.
+func NewIdentifier(config OIDC) *Identifier {
+	config.GroupsClaim = cmp.Or(config.GroupsClaim, "groups")
+	if config.Client == nil {
+		config.Client = &http.Client{Timeout: oidcTime}
+	}
+	return &Identifier{config: config}
+}
+
+// looksSigned tells a signed token from a random one, which is not shown to the issuer's code at all.
+func looksSigned(secret string) bool { return strings.Count(secret, ".") == 2 }
+
+// Identify checks a token's signature, issuer, audience and times, and finds what its groups may do. The error says why it is not
+// taken; it may be that the issuer was not reached.
+func (i *Identifier) Identify(ctx context.Context, secret string) (Token, error) {
+	verifier, err := i.ready(ctx)
+	if err != nil {
+		return Token{}, err
+	}
+	ctx, cancel := context.WithTimeout(oidc.ClientContext(ctx, i.config.Client), oidcTime)
+	defer cancel()
+	id, err := verifier.Verify(ctx, secret)
+	if err != nil {
+		return Token{}, fmt.Errorf("verify ID token: %w", err)
+	}
+	var claims map[string]any
+	if err := id.Claims(&claims); err != nil {
+		return Token{}, fmt.Errorf("read the claims of ID token: %w", err)
+	}
+	token := Token{Name: oidcPrefix + id.Subject}
+	// An address that nobody has verified is the user's own word, and approvals go by the name.
+	if email, _ := claims["email"].(string); email != "" && claims["email_verified"] == true {
+		token.Name = oidcPrefix + email
+	}
+	if !i.grant(&token, groupsOf(claims[i.config.GroupsClaim])) {
+		return Token{}, errors.New("no group of the ID token is configured")
+	}
+	return token, nil
+}
+
+// grant gives a token the highest role of its groups. The carriers are those of the groups with that role: a lower role elsewhere is
+// not carried over, nor made more of.
+func (i *Identifier) grant(token *Token, groups map[string]bool) bool {
+	all := false
+	for _, g := range i.config.Groups {
+		switch {
+		case !groups[g.Name] || g.Role < token.Role:
+			continue
+		case g.Role > token.Role:
+			token.Role, token.Carriers, all = g.Role, nil, false
+		}
+		all = all || len(g.Carriers) == 0
+		token.Carriers = append(token.Carriers, g.Carriers...)
+	}
+	if all {
+		token.Carriers = nil
+	}
+	return token.Role != 0
+}
+
+// groupsOf reads a claim that is a list of names, or one name.
+func groupsOf(claim any) map[string]bool {
+	groups := map[string]bool{}
+	switch claim := claim.(type) {
+	case string:
+		groups[claim] = true
+	case []any:
+		for _, g := range claim {
+			if name, ok := g.(string); ok {
+				groups[name] = true
+			}
+		}
+	}
+	return groups
+}
+
+// ready discovers the issuer, once.
+func (i *Identifier) ready(ctx context.Context) (*oidc.IDTokenVerifier, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.verifier != nil {
+		return i.verifier, nil
+	}
+	// The provider keeps its context for later reads of the keys: it must outlive this request.
+	provider, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), i.config.Client), i.config.Issuer)
+	if err != nil {
+		return nil, fmt.Errorf("discover issuer %s: %w", i.config.Issuer, err)
+	}
+	i.verifier = provider.Verifier(&oidc.Config{ClientID: i.config.Audience})
+	return i.verifier, nil
+}

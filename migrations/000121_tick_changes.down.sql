@@ -1,0 +1,2 @@
+DROP TRIGGER number_tick ON ticks;
+ALTER TABLE ticks DROP COLUMN change;

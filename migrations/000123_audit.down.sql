@@ -1,0 +1,3 @@
+DROP TABLE audit;
+DROP FUNCTION audit_refuse();
+DROP FUNCTION audit_append();
