@@ -59,16 +59,16 @@ func TestASlowTickEnds(t *testing.T) {
 		for i := range 49 {
 			r.Incidents = append(r.Incidents, RunIncident{ID: string(rune('a' + i)), Number: i + 1, JoinedAt: r.StartedAt})
 		}
-		began := time.Now() //nolint:forbidigo // the bubble's clock
+		began := time.Now() // the bubble's clock
 		l := &oneRun{ctx: t.Context(), run: r}
 		e := &Engine{Ledger: l, Pager: slowPager{}, Promoter: nil, Reads: 8, Log: slog.New(slog.DiscardHandler),
 			Carrier: func(string) (Carrier, error) { return deafCarrier{}, nil },
 			Policy:  func(Target) Policy { return testPolicy() },
-			Clock:   func() time.Time { return t0.Add(time.Since(began)) }} //nolint:forbidigo // as above
+			Clock:   func() time.Time { return t0.Add(time.Since(began)) }}
 		if err := e.Advance(t.Context(), r.ID); err != nil {
 			t.Fatal(err)
 		}
-		if took := time.Since(began); took > tickLimit { //nolint:forbidigo // as above
+		if took := time.Since(began); took > tickLimit {
 			t.Errorf("the tick took %s", took)
 		}
 		for _, in := range r.Incidents {
