@@ -97,8 +97,10 @@ func (p *play) do(ctx context.Context, a scenariofile.Act) error {
 		p.allow = nil
 		return restore(ctx)
 	case scenariofile.StopController:
+		p.stopped = true
 		return c.cluster.KillComponent(controlplane.ControllerManager)
 	case scenariofile.StartControl:
+		p.stopped = false
 		return c.cluster.StartComponent(controlplane.ControllerManager)
 	}
 	return p.doRemote(ctx, a)

@@ -407,6 +407,11 @@ func (c *carrier) clear(ctx context.Context) error {
 	background := metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationBackground)}
 	ours := metav1.ListOptions{LabelSelector: scenarioLabel + "=" + c.File}
 	customers := scenariofile.CustomersNamespace
+	if c.Settings.Restart == "deployment" {
+		if err := fault.DeleteWorkload(ctx, c.client, metav1.NamespaceSystem, controllerDeployment); err != nil {
+			return err
+		}
+	}
 	remaining := c.client.CoreV1().Pods(customers).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}, ours)
 	err := errors.Join(
 		remaining,

@@ -14,6 +14,7 @@ import (
 	"github.com/drydock/drydock/playbook/kube"
 	"github.com/drydock/drydock/playbook/playbooktest/scenariofile"
 	"github.com/drydock/drydock/testbed/await"
+	"github.com/drydock/drydock/testbed/controlplane"
 	"github.com/drydock/drydock/testbed/fault"
 )
 
@@ -32,6 +33,7 @@ type play struct {
 	disk    string // the disk-space incident
 	admit   func(context.Context) error
 	allow   func(context.Context) error
+	stopped bool // the controller-manager
 	before  string
 	// What must be there at the end, by uid: the daemon pods at the alert, by worker, the first DaemonSet, customers' pods.
 	pods      map[string]string
@@ -54,16 +56,15 @@ func (st *stage) play(ctx context.Context, s *scenariofile.Scenario) (seen scena
 		defer st.turn.Unlock()
 	}
 	p := &play{Scenario: s, life: st.ctx, server: server, carrier: server.carriers[s.File], pods: map[string]string{}}
-	defer func() {
-		if p.allow != nil {
-			err = errors.Join(err, p.allow(ctx))
-		}
-	}()
+	all := ctx
+	ctx, cancel := context.WithTimeout(all, patience) // its turn has come only now
+	defer cancel()
+	defer func() { err = errors.Join(err, p.restore(all)) }()
 	if err := p.begin(ctx); err != nil {
 		return seen, "", fmt.Errorf("set the scene: %w", err)
 	}
 	if err := p.follow(ctx); err != nil {
-		return seen, p.story(ctx), err
+		return seen, p.story(all), err
 	}
 	if seen, err = p.seen(ctx); err != nil {
 		return seen, p.story(ctx), err
@@ -74,7 +75,29 @@ func (st *stage) play(ctx context.Context, s *scenariofile.Scenario) (seen scena
 		return seen, story, err
 	}
 	seen.Broken = append(seen.Broken, watched...)
+	if err := p.restore(ctx); err != nil {
+		return seen, story, err
+	}
 	return seen, story, p.carrier.clear(ctx)
+}
+
+// patience bounds one scenario, the start of what it shares with others included.
+const patience = 4 * time.Minute
+
+// restore gives back to the control plane what every scenario needs.
+func (p *play) restore(ctx context.Context) error {
+	if p.stopped {
+		if err := p.carrier.cluster.StartComponent(controlplane.ControllerManager); err != nil {
+			return err
+		}
+		p.stopped = false
+	}
+	if p.allow == nil {
+		return nil
+	}
+	allow := p.allow
+	p.allow = nil
+	return allow(ctx)
 }
 
 // scenePatience bounds what comes before the alert. It takes some seconds, many times as long beside seven others.

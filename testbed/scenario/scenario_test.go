@@ -1,12 +1,10 @@
 package scenario
 
 import (
-	"context"
 	"flag"
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -19,9 +17,6 @@ import (
 
 // atOnce is how many scenarios are played at one time: they wait most of the time, also on a machine with two cores.
 const atOnce = "8"
-
-// patience bounds one scenario, the start of what it shares with others included.
-const patience = 4 * time.Minute
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -101,9 +96,7 @@ func TestScenarios(t *testing.T) {
 		s := &all[i]
 		t.Run(s.File, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
-			defer cancel()
-			seen, story, err := st.play(ctx, s)
+			seen, story, err := st.play(t.Context(), s)
 			if err != nil {
 				t.Fatalf("%s: %v\n%s", s.Name, err, story)
 			}

@@ -6,7 +6,6 @@ import (
 	_ "embed"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -225,7 +224,8 @@ func (s *server) start(ctx context.Context, binary, file string, env map[string]
 func (s *server) stop() error {
 	select {
 	case <-s.exited:
-		return errors.New("stop drydock: it had ended by itself")
+		content, _ := os.ReadFile(s.log)
+		return fmt.Errorf("stop drydock: it had ended by itself, its log ends with:\n%s", content[max(0, len(content)-4000):])
 	default:
 	}
 	_ = s.process.Signal(syscall.SIGTERM) // an error means that it has just ended

@@ -194,6 +194,8 @@ type Timing struct {
 	Approval Duration `yaml:"approval"`
 	Deadline Duration `yaml:"deadline"`
 	Quiet    Duration `yaml:"quiet_after_new_pod"`
+	// Uncovered is long where a controller that is back needs time to look at a pod that it missed.
+	Uncovered Duration `yaml:"uncovered_confirm"`
 }
 
 // Limits overrides some of the default limits.
@@ -265,7 +267,7 @@ func (s Settings) PolicyTiming() playbook.Timing {
 		to   *time.Duration
 		from Duration
 	}{{&t.Soak, s.Timing.Soak}, {&t.DiskWait, s.Timing.DiskWait}, {&t.Approval, s.Timing.Approval}, {&t.Deadline, s.Timing.Deadline},
-		{&t.QuietAfterNewPod, s.Timing.Quiet}} {
+		{&t.QuietAfterNewPod, s.Timing.Quiet}, {&t.UncoveredConfirm, s.Timing.Uncovered}} {
 		if o.from != 0 {
 			*o.to = time.Duration(o.from)
 		}
