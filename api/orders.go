@@ -17,7 +17,7 @@ import (
 
 const maxReason = 1000
 
-// retriggerRun starts a new run of a run's target, for the first of its incidents that is still open.
+// retriggerRun starts a new run of a run's target, for those of its incidents that are still open.
 func (s *Server) retriggerRun(c *gin.Context, r repeat) error {
 	id := c.Param("id")
 	reason, err := s.reason(c)
@@ -34,30 +34,35 @@ func (s *Server) retriggerRun(c *gin.Context, r repeat) error {
 	if !old.State.Ended() {
 		return RunActive(old.ID)
 	}
-	now, err := s.openIncident(c, old.Run)
+	open, err := s.openIncidents(c, old.Run)
 	if err != nil {
 		return err
 	}
 	start := s.start(old.Target, playbook.TriggerRetrigger)
-	start.Incident, start.RetriggeredFrom, start.Reason = now.Incident, old.ID, reason
+	start.Incident, start.Also, start.RetriggeredFrom, start.Reason = open[0], open[1:], old.ID, reason
 	return s.retrigger(c, start, r)
 }
 
-// openIncident reads the run's incidents from PagerDuty again and returns the first that is open.
-func (s *Server) openIncident(c *gin.Context, r playbook.Run) (IncidentNow, error) {
+// openIncidents reads the run's incidents from PagerDuty again and returns all that are open: what is left out would have no run
+// and no end.
+func (s *Server) openIncidents(c *gin.Context, r playbook.Run) ([]playbook.RunIncident, error) {
+	var open []playbook.RunIncident
 	for _, i := range r.Incidents {
 		now, err := s.readIncident(c, i.ID)
 		if errors.Is(err, ErrNoIncident) {
 			continue // deleted: it is not open
 		}
 		if err != nil {
-			return IncidentNow{}, err
+			return nil, err
 		}
 		if now.Open {
-			return now, nil
+			open = append(open, now.Incident)
 		}
 	}
-	return IncidentNow{}, withDetail(ErrIncidentNotOpen, "no incident of run "+r.ID+" is open")
+	if len(open) == 0 {
+		return nil, withDetail(ErrIncidentNotOpen, "no incident of run "+r.ID+" is open")
+	}
+	return open, nil
 }
 
 func (s *Server) readIncident(c *gin.Context, id string) (IncidentNow, error) {

@@ -43,6 +43,13 @@ func TestRetrigger(t *testing.T) {
 			t.Errorf("%s: retriggered from %q, want old", path, start.RetriggeredFrom)
 		}
 	}
+	// Whatever of the run is still open goes on in the new one: nobody else would take it up.
+	two := setUp(t)
+	two.incidents["QDONE0000001"] = api.IncidentNow{Open: true, Incident: playbook.RunIncident{ID: "QDONE0000001"}}
+	if w := two.do(request{method: "POST", path: "/api/v1/runs/old/retrigger", token: "operator", body: `{"reason":"x"}`}); w.Code != 201 ||
+		two.started[0].Incident.ID != "QDONE0000001" || len(two.started[0].Also) != 1 || two.started[0].Also[0].ID != "QOPEN0000001" {
+		t.Errorf("two incidents are open: %d %s, start %+v", w.Code, w.Body, two.started)
+	}
 	first := setUp(t)
 	first.page = playbook.RunPage{}
 	if w := first.do(request{method: "POST", path: "/api/v1/incidents/QOPEN0000001/retrigger", token: "operator", body: `{"reason":"x"}`}); w.Code != 201 ||

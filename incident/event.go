@@ -211,7 +211,7 @@ func (e *Event) setIncident(in fields) {
 	}
 	id := in.text("id")
 	if id != "" && !ValidID(id) {
-		e.Reason = "incident id does not have the form of a PagerDuty id"
+		e.Reason = "incident id " + quoteShort(id) + " does not have the form of a PagerDuty id" // kept as text only
 		return
 	}
 	w := &WebhookIncident{

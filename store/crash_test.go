@@ -3,7 +3,9 @@ package store
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"strconv"
 	"sync"
@@ -260,4 +262,83 @@ func TestOutage(t *testing.T) {
 		t.Error("an event was taken without a database")
 	}
 	cluster.Restart(t)
+}
+
+// TestRestartsUnderLoad restarts and kills Postgres while events come in and runs tick. Every event that was answered as stored is
+// stored, once; none that is stored was started twice; and afterwards everything goes on by itself.
+func TestRestartsUnderLoad(t *testing.T) {
+	t.Parallel()
+	cluster := pgtest.Start(t)
+	if err := migrations.Up(t.Context(), cluster.DSN()); err != nil {
+		t.Fatal(err)
+	}
+	f := openFixture(t, cluster.DSN(), "one/1", func(o *Options) { o.Log = slog.New(slog.DiscardHandler) })
+	f.working(Worker{Advance: func(ctx context.Context, run string) error {
+		return f.tickOnce(ctx, run, func(c *playbook.Commit, now time.Time) {
+			c.Run.State, c.NextTick = playbook.Verifying, now
+			if c.Run.Ticks >= 3 {
+				c.Run.State, c.Run.Outcome, c.NextTick = playbook.StateResolved, playbook.OutcomeResolved, time.Time{}
+			}
+		})
+	}})
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var mu sync.Mutex
+	taken := map[string]string{} // event -> run
+	refused := 0
+	var senders sync.WaitGroup
+	for sender := range 8 {
+		senders.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				name := fmt.Sprintf("%d-%d", sender, n)
+				a := triggered(name, "P-"+name, target("c"+strconv.Itoa(sender), name))
+				// As PagerDuty does: again and again until it is taken.
+				for taking := true; taking; {
+					try, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+					record, err := f.Intake(try, a)
+					cancel()
+					mu.Lock()
+					if taking = err != nil; taking {
+						refused++
+					} else {
+						taken["e-"+name] = record.Run
+					}
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	count := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(taken)
+	}
+	for round := range 4 {
+		before := count()
+		f.until("events come in", func() bool { return count() > before+50 })
+		if round%2 == 0 {
+			cluster.Kill(t)
+		}
+		cluster.Restart(t)
+	}
+	before := count()
+	f.until("events come in after the last restart", func() bool { return count() > before+50 })
+	stop()
+	senders.Wait()
+	f.until("every run has ended", func() bool {
+		return scan[int](f, `SELECT count(*) FROM runs WHERE state <> 'resolved'`) == 0
+	})
+	t.Logf("%d events were stored through 2 kills and 2 restarts; %d tries were refused", len(taken), refused)
+	if refused == 0 {
+		t.Error("no try was refused: Postgres was never away")
+	}
+	f.same("events", scan[int](f, `SELECT count(*) FROM events`), len(taken))
+	f.same("runs", scan[int](f, `SELECT count(*) FROM runs`), len(taken))
+	f.same("incidents", scan[int](f, `SELECT count(*) FROM run_incidents`), len(taken))
+	rows, err := f.pool.Query(t.Context(), `SELECT event_id, run FROM events`)
+	f.must(err)
+	stored := map[string]string{}
+	f.must(scanTexts(rows, stored))
+	f.same("events with their runs", stored, taken)
+	f.same("ticks beyond the runs' own numbers", scan[int](f, `SELECT count(*) FROM runs r WHERE ticks <> (SELECT count(*) FROM ticks t WHERE t.run = r.id)`), 0)
 }

@@ -70,6 +70,8 @@ func (q *query) scoped(table, columns, carrier string, carriers []string, order 
 // *BadCursorError or ErrTooSlow where it is one of those.
 func (s *Store) Runs(ctx context.Context, f playbook.RunFilter) (playbook.RunPage, error) {
 	limit := pageSize(f.Limit)
+	// Names are kept in lower case, however a title or a person writes them.
+	f.Carrier, f.DaemonSet, f.Namespace = strings.ToLower(f.Carrier), strings.ToLower(f.DaemonSet), strings.ToLower(f.Namespace)
 	hash := filterHash("runs", f.Carrier, f.DaemonSet, f.Namespace, f.State, f.Finding, f.Outcome, f.Incident, f.Trigger,
 		f.Since.UnixMicro(), f.Until.UnixMicro(), f.Carriers)
 	after, err := parseCursor(f.Cursor, hash)

@@ -86,9 +86,9 @@ func TestRunsByFilter(t *testing.T) {
 		set  func(*playbook.RunFilter)
 		keep keep
 	}{
-		"carrier":   {func(f *playbook.RunFilter) { f.Carrier = "c1" }, func(r playbook.Run) bool { return r.Target.Carrier == "c1" }},
+		"carrier":   {func(f *playbook.RunFilter) { f.Carrier = "C1" }, func(r playbook.Run) bool { return r.Target.Carrier == "c1" }},
 		"daemonset": {func(f *playbook.RunFilter) { f.DaemonSet = "ds" }, func(r playbook.Run) bool { return r.Target.DaemonSet == "ds" }},
-		"namespace": {func(f *playbook.RunFilter) { f.Namespace = "ns0" }, func(r playbook.Run) bool { return r.Target.Namespace == "ns0" }},
+		"namespace": {func(f *playbook.RunFilter) { f.Namespace = "NS0" }, func(r playbook.Run) bool { return r.Target.Namespace == "ns0" }},
 		"state": {func(f *playbook.RunFilter) { f.State = playbook.StateEscalated },
 			func(r playbook.Run) bool { return r.State == playbook.StateEscalated }},
 		"finding": {func(f *playbook.RunFilter) { f.Finding = playbook.FindingAbsent },

@@ -389,6 +389,21 @@ func TestLookUp(t *testing.T) {
 	f.same("reason", []any{event.Outcome, event.Reason}, []any{playbook.EventIgnored, "no alert names a DaemonSet"})
 }
 
+// TestStartRunOfSeveral: a retrigger takes up every incident of the old run that is still open.
+func TestStartRunOfSeveral(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	old := f.intake(triggered("1", "P1", target("c1", "a"))).Run
+	f.intake(triggered("2", "P2", target("c1", "a")))
+	f.move(old, playbook.StateEscalated)
+	st := startOf("P1", target("c1", "a"))
+	st.Also = []playbook.RunIncident{{ID: "P2", Number: 8}}
+	run, err := f.StartRun(t.Context(), st)
+	f.must(err)
+	f.same("incidents", f.incidentsOf(run.ID), []string{"P1", "P2"})
+	f.same("an event of the second", f.intake(acknowledged("3", "P2")).Run, run.ID)
+}
+
 func TestStartRun(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -196,6 +196,65 @@ func TestSweepRuns(t *testing.T) {
 	f.same("overdue, swept or not", sorted(overdue), sorted([]string{lost, held}))
 }
 
+// TestForeignTableIsLeftAlone: a run of a state table that this version does not know is left alone, and nobody is kept busy by it: its jobs
+// wait in a queue of their own for a replica that knows the table.
+func TestForeignTableIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	foreign, ours := f.intake(triggered("1", "P1", target("c1", "a"))).Run, f.start("P2", target("c1", "b")).ID
+	owing := f.start("P3", target("c1", "c")).ID
+	h := f.acquire(owing)
+	f.commit(h, func(c *playbook.Commit) { c.Promises = []playbook.Promise{{Action: cordonOf(owing)}} })
+	_, err := f.Settle(t.Context(), h, 1, playbook.Settlement{Result: playbook.Happened})
+	f.must(err)
+	f.commit(h, func(c *playbook.Commit) {
+		c.Run.State, c.Run.Outcome, c.NextTick = playbook.StateEscalated, playbook.OutcomeEscalated, time.Time{}
+	})
+	h.Release()
+	f.exec(`UPDATE runs SET table_version = 2, state = CASE WHEN id = $1 THEN 'levitating' ELSE state END WHERE id <> $2`, foreign, ours)
+	f.exec(`DELETE FROM river_job WHERE args->>'run' <> $1`, ours)
+	f.exec(`UPDATE runs SET wake_at = clock_timestamp() - interval '1 min'`)
+
+	h, err = f.Acquire(t.Context(), foreign)
+	f.must(err)
+	_, _, err = f.Load(t.Context(), h)
+	f.wantError(err, playbook.ErrForeignTable)
+	h.Release()
+	for range 2 {
+		f.must(f.SweepRuns(t.Context()))
+	}
+	overdue, err := f.OverdueRuns(t.Context(), 30*time.Second)
+	f.must(err)
+	f.same("the janitor's", overdue, []string{ours})
+	owed, err := f.OwedOfEndedRuns(t.Context())
+	f.must(err)
+	f.same("the janitor's undos", owed, []string{})
+	stats, err := f.Stats(t.Context())
+	f.must(err)
+	f.same("but both are counted, and paged", []any{stats.Overdue, stats.Owed}, []any{2, 1})
+
+	// What happens to it is not lost: the event is stored, and its tick waits for a replica that knows the table.
+	f.same("an event", f.intake(acknowledged("2", "P1")).Run, foreign)
+	f.must(f.Cancel(t.Context(), foreign, "ops"))
+	ticked := make(chan string, 100)
+	stop := f.working(Worker{Advance: func(ctx context.Context, run string) error {
+		ticked <- run
+		return f.tickOnce(ctx, run, func(c *playbook.Commit, now time.Time) { c.NextTick = now.Add(time.Hour) })
+	}})
+	f.same("ticked", <-ticked, ours)
+	f.until("our jobs are done", func() bool {
+		return scan[int](f, `SELECT count(*) FROM river_job WHERE args->>'run' = $1 AND state <> 'completed' AND scheduled_at < now() + interval '1 min'`, ours) == 0
+	})
+	stop()
+	close(ticked)
+	for run := range ticked {
+		f.same("ticked too", run, ours)
+	}
+	f.same("its jobs", scan[[]string](f, `SELECT array_agg(DISTINCT queue || ' ' || state::text) FROM river_job WHERE args->>'run' = $1`, foreign),
+		[]string{"ticks_2 available"})
+	f.same("the run", scan[string](f, `SELECT state FROM runs WHERE id = $1`, foreign), "levitating")
+}
+
 func TestOwedOfEndedRuns(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -10,6 +10,9 @@ import (
 	"os"
 	"time"
 
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 
 	"github.com/drydock/drydock/migrations"
@@ -98,6 +101,9 @@ func serve(ctx context.Context, a *app, cfg *Config, log *slog.Logger, migrate b
 		return err
 	}
 	defer db.close(log)
+	if err := awaitDatabase(ctx, db.url, log); err != nil {
+		return err
+	}
 	if err := bringUp(ctx, db.url, migrate); err != nil {
 		return err
 	}
@@ -150,6 +156,38 @@ func serve(ctx context.Context, a *app, cfg *Config, log *slog.Logger, migrate b
 	}
 	<-done
 	return err
+}
+
+const (
+	// databaseTime is what a database that does not answer is given at the start: it may be recovering from a crash, or start
+	// together with us.
+	databaseTime  = 30 * time.Second
+	databaseAgain = 500 * time.Millisecond
+)
+
+// awaitDatabase waits until the database answers. An answer that is a refusal, of the password for example, ends the wait.
+func awaitDatabase(ctx context.Context, url string, log *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(ctx, databaseTime)
+	defer cancel()
+	for try := 1; ; try++ {
+		conn, err := pgx.Connect(ctx, url)
+		if err == nil {
+			_ = conn.Close(ctx)
+			return nil
+		}
+		var refused *pgconn.PgError
+		if errors.As(err, &refused) && refused.Code != pgerrcode.CannotConnectNow {
+			return remotef("connect to the database: %w", err)
+		}
+		if try == 1 {
+			log.WarnContext(ctx, "database does not answer; waiting for it", "for", databaseTime, "error", err)
+		}
+		select {
+		case <-time.After(databaseAgain):
+		case <-ctx.Done():
+			return remotef("connect to the database: %w", err)
+		}
+	}
 }
 
 // bringUp migrates, or makes sure that nothing is left to migrate.
