@@ -226,7 +226,7 @@ func TestForeignTableIsLeftAlone(t *testing.T) {
 	overdue, err := f.OverdueRuns(t.Context(), 30*time.Second)
 	f.must(err)
 	f.same("the janitor's", overdue, []string{ours})
-	owed, err := f.OwedOfEndedRuns(t.Context())
+	owed, err := f.OwingRuns(t.Context())
 	f.must(err)
 	f.same("the janitor's undos", owed, []string{})
 	stats, err := f.Stats(t.Context())
@@ -255,7 +255,7 @@ func TestForeignTableIsLeftAlone(t *testing.T) {
 	f.same("the run", scan[string](f, `SELECT state FROM runs WHERE id = $1`, foreign), "levitating")
 }
 
-func TestOwedOfEndedRuns(t *testing.T) {
+func TestOwingRuns(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	run := f.start("P1", target("c1", "a")).ID
@@ -268,7 +268,7 @@ func TestOwedOfEndedRuns(t *testing.T) {
 	f.must(err)
 	list := func() []string {
 		t.Helper()
-		ids, err := f.OwedOfEndedRuns(t.Context())
+		ids, err := f.OwingRuns(t.Context())
 		f.must(err)
 		return ids
 	}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/drydock/drydock/playbook"
 )
 
 const (
@@ -99,11 +101,71 @@ func (s *Store) OverdueRuns(ctx context.Context, late time.Duration) ([]string, 
 		AND table_version = ANY($2) AND wake_at < clock_timestamp() - $1::interval ORDER BY wake_at`, late, tableVersions)
 }
 
-// OwedOfEndedRuns lists the ended runs of a known state table that still owe an undo: for the janitor.
-func (s *Store) OwedOfEndedRuns(ctx context.Context) ([]string, error) {
-	return s.ids(ctx, "list what ended runs owe", `SELECT DISTINCT o.run FROM obligations o JOIN runs r ON r.id = o.run
-		WHERE o.discharged_at IS NULL AND r.state IN ('resolved', 'escalated', 'stood_down') AND r.table_version = ANY($1)
-		ORDER BY o.run`, tableVersions)
+// OwingRuns lists the ended runs of a known state table that still owe an undo, or have said something that was not heard: for the janitor.
+func (s *Store) OwingRuns(ctx context.Context) ([]string, error) {
+	return s.ids(ctx, "list what ended runs owe", `SELECT id FROM runs WHERE state IN ('resolved', 'escalated', 'stood_down')
+		AND table_version = ANY($1) AND id IN (SELECT run FROM obligations WHERE discharged_at IS NULL
+			UNION SELECT run FROM intents WHERE settled_at IS NULL) ORDER BY id`, tableVersions)
+}
+
+// OwedUndo is an undo that is owed.
+type OwedUndo struct {
+	Run      string
+	Carrier  string
+	Action   playbook.Action
+	Age      time.Duration // since it was promised to be put back
+	Ended    bool          // its run has ended
+	EndedFor time.Duration
+}
+
+// OwedUndos lists what is owed, oldest first, at most a thousand.
+func (s *Store) OwedUndos(ctx context.Context) ([]OwedUndo, error) {
+	rows, err := s.pool.Query(ctx, `SELECT o.run, r.carrier, o.action, clock_timestamp() - o.since,
+			r.state IN ('resolved', 'escalated', 'stood_down'), coalesce(clock_timestamp() - r.finished_at, '0'::interval)
+		FROM obligations o JOIN runs r ON r.id = o.run WHERE o.discharged_at IS NULL ORDER BY o.since, o.run, o.seq LIMIT 1000`)
+	if err != nil {
+		return nil, fmt.Errorf("list what is owed: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (OwedUndo, error) {
+		var o OwedUndo
+		var action []byte
+		if err := row.Scan(&o.Run, &o.Carrier, &action, &o.Age, &o.Ended, &o.EndedFor); err != nil {
+			return o, err
+		}
+		var err error
+		o.Action, err = playbook.DecodeAction(action)
+		return o, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list what is owed: %w", err)
+	}
+	return list, nil
+}
+
+// EndedLately lists the carriers on which a run that changed something has ended within that time, and how long ago the
+// newest one did.
+func (s *Store) EndedLately(ctx context.Context, within time.Duration) (map[string]time.Duration, error) {
+	ended := map[string]time.Duration{}
+	rows, err := s.pool.Query(ctx, `SELECT carrier, min(clock_timestamp() - finished_at) FROM runs r
+		WHERE started_at > clock_timestamp() - $1::interval AND finished_at > clock_timestamp() - $2::interval
+			AND EXISTS (SELECT FROM intents i WHERE i.run = r.id AND i.change) GROUP BY carrier`, 2*playbook.MaxRun, within)
+	if err == nil {
+		var carrier string
+		var ago time.Duration
+		_, err = pgx.ForEachRow(rows, []any{&carrier, &ago}, func() error { ended[carrier] = ago; return nil })
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list carriers of runs that ended: %w", err)
+	}
+	return ended, nil
+}
+
+// Going picks, of some runs, those that have not ended.
+func (s *Store) Going(ctx context.Context, runs []string) ([]string, error) {
+	if len(runs) == 0 {
+		return nil, nil
+	}
+	return s.ids(ctx, "list runs that go on", `SELECT id FROM runs WHERE id = ANY($1) AND state NOT IN ('resolved', 'escalated', 'stood_down')`, runs)
 }
 
 func (s *Store) ids(ctx context.Context, what, sql string, args ...any) ([]string, error) {

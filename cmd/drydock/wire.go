@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -101,11 +100,16 @@ func wire(ctx context.Context, cfg *Config, s *resolved, db *database, log *slog
 	engine := &playbook.Engine{
 		Ledger: st, Pager: pages, Promoter: s.promoter, Policy: policy, Clock: time.Now, Log: log, Reads: 8, Ticked: countRuns(metrics),
 		Carrier: func(name string) (playbook.Carrier, error) { return registry.Carrier(name) },
+		Quarantined: func(run, panicked string) {
+			alert.page(context.WithoutCancel(ctx), "drydock-quarantined-"+run, "Drydock failed on run "+run+" three times and handed it over: "+panicked)
+		},
 	}
 	w := &wiring{close: st.Close, work: share.run}
 	parts := []api.Part{{Name: "database", Check: st.Ping}, {Name: "stopping", Check: w.checkStopping}}
 	if cfg.Role != roleIngest {
 		works := &worker{store: st, engine: engine, find: find, cfg: cfg, alert: alert, log: log}
+		works.janitor = newJanitor(&janitor{ledger: st, engine: engine, carriers: changed{registry, known.Names, policy}, installation: mine,
+			alert: alert, now: time.Now, log: log})
 		w.work = func(ctx context.Context) {
 			var all sync.WaitGroup
 			all.Go(func() { share.run(ctx) })
@@ -162,12 +166,13 @@ func randomCode() string {
 
 // worker is what a replica does besides answering HTTP.
 type worker struct {
-	store  *store.Store
-	engine *playbook.Engine
-	find   *lookup
-	cfg    *Config
-	alert  *selfAlert
-	log    *slog.Logger
+	store   *store.Store
+	engine  *playbook.Engine
+	find    *lookup
+	cfg     *Config
+	alert   *selfAlert
+	janitor *janitor
+	log     *slog.Logger
 
 	working atomic.Bool
 }
@@ -175,7 +180,7 @@ type worker struct {
 func (w *worker) run(ctx context.Context) {
 	var all sync.WaitGroup
 	all.Go(func() { w.workJobs(ctx) })
-	all.Go(func() { w.tidy(ctx) })
+	all.Go(func() { w.janitor.run(ctx) })
 	all.Go(func() { w.forget(ctx) })
 	if w.find.client != nil {
 		r := newReconciler(w.store, w.find, w.cfg, w.alert, w.log)
@@ -210,69 +215,6 @@ func (w *worker) check(context.Context) error {
 		return errors.New("runs are not worked")
 	}
 	return nil
-}
-
-const tidyEvery = 10 * time.Second
-
-// overdue is how late a run's next tick must be before the janitor makes it (design.md).
-const overdue = 30 * time.Second
-
-// tidy is the janitor: it ticks runs whose jobs were lost and ended runs that still owe an undo, by the same Advance.
-func (w *worker) tidy(ctx context.Context) {
-	blocked := false
-	every(ctx, tidyEvery, func() {
-		late, err := w.store.OverdueRuns(ctx, overdue)
-		if err != nil {
-			w.log.WarnContext(ctx, "janitor could not look for overdue runs", "error", err)
-		}
-		owing, err := w.store.OwedOfEndedRuns(ctx)
-		if err != nil {
-			w.log.WarnContext(ctx, "janitor could not look for what is owed", "error", err)
-		}
-		for _, run := range append(owing, late...) {
-			if err := w.tick(ctx, run); err != nil && !errors.Is(err, playbook.ErrBusy) && ctx.Err() == nil {
-				w.log.WarnContext(ctx, "janitor could not tick a run yet", "run", run, "error", err)
-			}
-		}
-		blocked = w.pageForBlockedUndo(ctx, blocked)
-	})
-}
-
-// tickTime bounds the janitor's tick of one run, so that a hung one does not hold up the others.
-const tickTime = 2 * time.Minute
-
-// tick makes one tick for the janitor. A panic in it must not end the process, and with it every other run: River catches
-// those of its own jobs only.
-func (w *worker) tick(ctx context.Context, run string) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, tickTime)
-	defer cancel()
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("tick of run %s panicked: %v", run, p)
-		}
-	}()
-	return w.engine.Advance(ctx, run)
-}
-
-// longestUndo is how long a cordon may live (design.md); an undo that is owed for longer is blocked.
-const longestUndo = 45 * time.Minute
-
-// pageForBlockedUndo tells people about an undo that stays blocked, and when it is done after all. It returns whether one is.
-func (w *worker) pageForBlockedUndo(ctx context.Context, before bool) bool {
-	const key = "drydock-undo-blocked"
-	stats, err := w.store.Stats(ctx)
-	if err != nil {
-		return before // the database's trouble is told by /readyz
-	}
-	blocked := stats.OldestOwed > longestUndo
-	switch {
-	case blocked && !before:
-		w.alert.page(ctx, key, fmt.Sprintf("Drydock has owed an undo for %s: a node may still be cordoned, or a DaemonSet deleted. "+
-			"See the runs in state unwinding", stats.OldestOwed.Round(time.Minute)))
-	case !blocked && before:
-		w.alert.over(ctx, key)
-	}
-	return blocked
 }
 
 const forgetEvery = time.Hour
