@@ -46,11 +46,12 @@ type fakes struct {
 	auditFilter api.AuditFilter
 	asked       []string // the carriers that events were asked for
 
-	started  []playbook.Start
-	switches map[string]api.KillSwitch
-	files    map[string]string // kill-switch files, by carrier
-	keys     map[string]*keyed
-	orders   int // cancels and approvals
+	started   []playbook.Start
+	confirmed []string
+	switches  map[string]api.KillSwitch
+	files     map[string]string // kill-switch files, by carrier
+	keys      map[string]*keyed
+	orders    int // cancels and approvals
 
 	runs       map[string]playbook.StoredRun
 	page       playbook.RunPage
@@ -257,6 +258,13 @@ func (f *fakes) SetKillSwitch(_ context.Context, k api.KillSwitch, _ string) err
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.switches[k.Carrier] = k
+	return f.orderErr
+}
+
+func (f *fakes) ConfirmCarrier(_ context.Context, carrier, by, reason string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.confirmed = append(f.confirmed, carrier+" by "+by+": "+reason)
 	return f.orderErr
 }
 

@@ -348,3 +348,26 @@ func (s *Server) answerKillSwitch(c *gin.Context, carrier string) error {
 	c.JSON(http.StatusOK, killSwitchJSON{Engaged: k.Engaged, Carrier: orNull(carrier), Reason: orNull(k.Reason)})
 	return nil
 }
+
+// confirmCarrier hands a carrier to this installation and its database: after a restore, or when another installation is gone.
+func (s *Server) confirmCarrier(c *gin.Context, r repeat) error {
+	carrier := c.Param("carrier")
+	reason, err := s.reason(c)
+	if err != nil {
+		return err
+	}
+	if err := inScope(c, carrier); err != nil {
+		return err
+	}
+	if !s.knows(carrier) {
+		return ErrNoCarrier
+	}
+	if !r.done {
+		if err := s.Orders.ConfirmCarrier(c.Request.Context(), carrier, caller(c), reason); err != nil {
+			return err
+		}
+		s.log.WarnContext(c.Request.Context(), "carrier confirmed", "carrier", carrier, "by", caller(c), "reason", reason)
+	}
+	c.JSON(http.StatusOK, gin.H{"carrier": carrier, "reason": reason})
+	return nil
+}

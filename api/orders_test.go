@@ -245,3 +245,28 @@ func TestKillSwitch(t *testing.T) {
 	s.wantProblem(t, put(`{"engaged":true,"reason":"x","carrier":"none"}`), 404, "no-such-carrier")
 	s.wantProblem(t, put(`{"engaged":"yes","reason":"x"}`), 400, "bad-parameters", `"field":"engaged"`)
 }
+
+func TestConfirmCarrier(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	confirm := func(carrier, token, body string) request {
+		return request{method: "POST", path: "/api/v1/carriers/" + carrier + "/confirm", token: token, body: body}
+	}
+	w := s.do(confirm(knownCarrier, "admin", `{"reason":" restored "}`))
+	if w.Code != 200 || !strings.Contains(w.Body.String(), `"carrier":"`+knownCarrier+`"`) {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	if want := knownCarrier + " by admin: restored"; len(s.confirmed) != 1 || s.confirmed[0] != want {
+		t.Errorf("confirmed %q, want %q", s.confirmed, want)
+	}
+	s.wantProblem(t, confirm(knownCarrier, "approver", `{"reason":"x"}`), 403, "forbidden")
+	s.wantProblem(t, confirm("far", "admin", `{"reason":"x"}`), 404, "no-such-carrier")
+	s.wantProblem(t, confirm(knownCarrier, "admin", `{}`), 400, "bad-parameters")
+	s.orderErr = &playbook.RefusedError{Why: "the mode is observe"}
+	s.wantProblem(t, confirm(knownCarrier, "admin", `{"reason":"x"}`), 409, "refused", "observe")
+	s.orderErr = api.ErrCarrier
+	s.wantProblem(t, confirm(knownCarrier, "admin", `{"reason":"x"}`), 502, "carrier-unavailable")
+	if len(s.confirmed) != 3 {
+		t.Errorf("what was refused before it reached the carrier was asked of it: %q", s.confirmed)
+	}
+}

@@ -73,6 +73,9 @@ type Orders interface {
 	Approve(ctx context.Context, runID, planHash, by string) error
 	KillSwitch(ctx context.Context, carrier string) (KillSwitch, error)
 	SetKillSwitch(ctx context.Context, s KillSwitch, by string) error
+	// ConfirmCarrier makes this installation, with this database, the one that acts on the carrier, whichever the carrier's Lease
+	// names now. It fails with ErrCarrier when the Lease can not be written, and *playbook.RefusedError in mode observe.
+	ConfirmCarrier(ctx context.Context, carrier, by, reason string) error
 }
 
 // Keys remembers requests by their Idempotency-Key.

@@ -27,6 +27,7 @@ var (
 	ErrNoIncident  = errors.New("PagerDuty knows no such incident")
 	ErrNoTarget    = errors.New("the incident names no DaemonSet of a known carrier")
 	ErrNoCarrier   = errors.New("no such carrier")
+	ErrCarrier     = errors.New("the carrier does not answer")
 	ErrBadCursor   = errors.New("cursor is not one of this list")
 	ErrKeyReused   = errors.New("Idempotency-Key was used for another request")
 	ErrHistorySlow = errors.New("the history did not answer in time")
@@ -84,6 +85,7 @@ var problems = []struct {
 	{errTooManyRequests, 429, "too-many-requests", "Ask less often: 50 times a second. Retry-After says when to go on. To follow a run, use its stream."},
 	{errTooManyStreams, 429, "too-many-streams", "Close streams that are not read, or use another replica."},
 	{ErrPagerDuty, 502, "pagerduty-unavailable", "Try again; the server's log has the reason."},
+	{ErrCarrier, 502, "carrier-unavailable", "GET /api/v1/carriers says why; the server's log has more."},
 	{ErrHistorySlow, 503, "history-slow", "Ask for less: a shorter time, or a filter."},
 	{ErrDatabase, 503, "database-unavailable", "Try again; the server's log has the reason."},
 	{errBusy, 503, "busy", "Try again."},

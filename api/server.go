@@ -147,6 +147,7 @@ func (s *Server) routes() {
 	v.POST("/incidents/:incident_id/retrigger", operator, s.do(s.once(s.retriggerIncident)))
 	v.GET("/carriers", viewer, s.do(s.carriers))
 	v.GET("/carriers/:carrier/daemonsets/:namespace/:name/diagnosis", viewer, s.do(s.diagnosis))
+	v.POST("/carriers/:carrier/confirm", s.require(Admin), s.do(s.once(s.confirmCarrier)))
 	v.GET("/stats", viewer, s.do(s.stats))
 	v.GET("/audit", viewer, s.do(s.audit))
 	v.GET("/kill-switch", viewer, s.do(s.killSwitch))

@@ -429,10 +429,21 @@ type Carrier struct {
 	Why string `json:"why"`
 }
 
+// CarrierConfirmed defines model for CarrierConfirmed.
+type CarrierConfirmed struct {
+	Carrier string `json:"carrier"`
+	Reason  string `json:"reason"`
+}
+
 // CarrierPage defines model for CarrierPage.
 type CarrierPage struct {
 	Items      []Carrier `json:"items"`
 	NextCursor any       `json:"next_cursor"`
+}
+
+// ConfirmCarrier defines model for ConfirmCarrier.
+type ConfirmCarrier struct {
+	Reason string `json:"reason"`
 }
 
 // Counts Runs by how they ended; active ones have not.
@@ -874,6 +885,12 @@ type ListAuditParams struct {
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
+// ConfirmCarrierParams defines parameters for ConfirmCarrier.
+type ConfirmCarrierParams struct {
+	// IdempotencyKey Repeated with the same request: answered again, and not done again. Kept for a week.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // ListEventsParams defines parameters for ListEvents.
 type ListEventsParams struct {
 	// Limit How many at most.
@@ -963,6 +980,9 @@ type GetStatsParams struct {
 	// MinutesByHand How long a person takes for an incident that Drydock resolves, for hours_saved.
 	MinutesByHand *int `form:"minutes_by_hand,omitempty" json:"minutes_by_hand,omitempty"`
 }
+
+// ConfirmCarrierJSONRequestBody defines body for ConfirmCarrier for application/json ContentType.
+type ConfirmCarrierJSONRequestBody = ConfirmCarrier
 
 // RetriggerIncidentJSONRequestBody defines body for RetriggerIncident for application/json ContentType.
 type RetriggerIncidentJSONRequestBody = Retrigger
@@ -1065,6 +1085,28 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/v1/carriers (the `ListCarriers` operationId).
 	ListCarriers(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ConfirmCarrierWithBody Make this installation, with this database, the one that acts on the carrier
+	//
+	// The Lease kube-system/drydock on a carrier names the one installation of Drydock that may act there, and counts its changes. One
+	// that it does not name, and one whose database is behind the count, as a restored copy is, changes nothing there until an admin has
+	// looked at the carrier and confirms. The installation that the Lease named before stops to act.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/carriers/{carrier}/confirm (the `ConfirmCarrier` operationId).
+	ConfirmCarrierWithBody(ctx context.Context, carrier string, params *ConfirmCarrierParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ConfirmCarrier Make this installation, with this database, the one that acts on the carrier
+	//
+	// The Lease kube-system/drydock on a carrier names the one installation of Drydock that may act there, and counts its changes. One
+	// that it does not name, and one whose database is behind the count, as a restored copy is, changes nothing there until an admin has
+	// looked at the carrier and confirms. The installation that the Lease named before stops to act.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/carriers/{carrier}/confirm (the `ConfirmCarrier` operationId).
+	ConfirmCarrier(ctx context.Context, carrier string, params *ConfirmCarrierParams, body ConfirmCarrierJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// Diagnose Look at a DaemonSet once and change nothing
 	//
@@ -1223,6 +1265,48 @@ func (c *Client) ListAudit(ctx context.Context, params *ListAuditParams, reqEdit
 // Corresponds with GET /api/v1/carriers (the `ListCarriers` operationId).
 func (c *Client) ListCarriers(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListCarriersRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ConfirmCarrierWithBody Make this installation, with this database, the one that acts on the carrier
+//
+// The Lease kube-system/drydock on a carrier names the one installation of Drydock that may act there, and counts its changes. One
+// that it does not name, and one whose database is behind the count, as a restored copy is, changes nothing there until an admin has
+// looked at the carrier and confirms. The installation that the Lease named before stops to act.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/carriers/{carrier}/confirm (the `ConfirmCarrier` operationId).
+func (c *Client) ConfirmCarrierWithBody(ctx context.Context, carrier string, params *ConfirmCarrierParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewConfirmCarrierRequestWithBody(c.Server, carrier, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ConfirmCarrier Make this installation, with this database, the one that acts on the carrier
+//
+// The Lease kube-system/drydock on a carrier names the one installation of Drydock that may act there, and counts its changes. One
+// that it does not name, and one whose database is behind the count, as a restored copy is, changes nothing there until an admin has
+// looked at the carrier and confirms. The installation that the Lease named before stops to act.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/carriers/{carrier}/confirm (the `ConfirmCarrier` operationId).
+func (c *Client) ConfirmCarrier(ctx context.Context, carrier string, params *ConfirmCarrierParams, body ConfirmCarrierJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewConfirmCarrierRequest(c.Server, carrier, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1658,6 +1742,68 @@ func NewListCarriersRequest(server string) (*http.Request, error) {
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewConfirmCarrierRequest calls the generic ConfirmCarrier builder with application/json body
+func NewConfirmCarrierRequest(server string, carrier string, params *ConfirmCarrierParams, body ConfirmCarrierJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewConfirmCarrierRequestWithBody(server, carrier, params, "application/json", bodyReader)
+}
+
+// NewConfirmCarrierRequestWithBody constructs an http.Request for the ConfirmCarrier method, with any body, and a specified content type
+func NewConfirmCarrierRequestWithBody(server string, carrier string, params *ConfirmCarrierParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "carrier", carrier, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/carriers/%s/confirm", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
 	}
 
 	return req, nil
@@ -2588,6 +2734,28 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/v1/carriers (the `ListCarriers` operationId).
 	ListCarriersWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListCarriersResponse, error)
 
+	// ConfirmCarrierWithBodyWithResponse Make this installation, with this database, the one that acts on the carrier
+	//
+	// The Lease kube-system/drydock on a carrier names the one installation of Drydock that may act there, and counts its changes. One
+	// that it does not name, and one whose database is behind the count, as a restored copy is, changes nothing there until an admin has
+	// looked at the carrier and confirms. The installation that the Lease named before stops to act.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/carriers/{carrier}/confirm (the `ConfirmCarrier` operationId).
+	ConfirmCarrierWithBodyWithResponse(ctx context.Context, carrier string, params *ConfirmCarrierParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ConfirmCarrierResponse, error)
+
+	// ConfirmCarrierWithResponse Make this installation, with this database, the one that acts on the carrier
+	//
+	// The Lease kube-system/drydock on a carrier names the one installation of Drydock that may act there, and counts its changes. One
+	// that it does not name, and one whose database is behind the count, as a restored copy is, changes nothing there until an admin has
+	// looked at the carrier and confirms. The installation that the Lease named before stops to act.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/carriers/{carrier}/confirm (the `ConfirmCarrier` operationId).
+	ConfirmCarrierWithResponse(ctx context.Context, carrier string, params *ConfirmCarrierParams, body ConfirmCarrierJSONRequestBody, reqEditors ...RequestEditorFn) (*ConfirmCarrierResponse, error)
+
 	// DiagnoseWithResponse Look at a DaemonSet once and change nothing
 	//
 	// A carrier that can not be read is a diagnosis as well, with the finding unknown.
@@ -2919,6 +3087,138 @@ func (r ListCarriersResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ListCarriersResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// ConfirmCarrierResponse401Headers the declared response headers of an HTTP 401 response for ConfirmCarrier
+type ConfirmCarrierResponse401Headers struct {
+	WWWAuthenticate *string
+}
+
+// ConfirmCarrierResponse429Headers the declared response headers of an HTTP 429 response for ConfirmCarrier
+type ConfirmCarrierResponse429Headers struct {
+	RetryAfter *int
+}
+
+// ConfirmCarrierResponse503Headers the declared response headers of an HTTP 503 response for ConfirmCarrier
+type ConfirmCarrierResponse503Headers struct {
+	RetryAfter *int
+}
+
+type ConfirmCarrierResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *CarrierConfirmed
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadBody
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthenticated
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *ForbiddenOrOutOfScope
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NoSuchCarrier
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *TooLarge
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *KeyReused
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *TooManyRequests
+	// ApplicationProblemJSON502 the response for an HTTP 502 `application/problem+json` response
+	ApplicationProblemJSON502 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *ConfirmCarrierResponse401Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *ConfirmCarrierResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *ConfirmCarrierResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ConfirmCarrierResponse) GetJSON200() *CarrierConfirmed {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ConfirmCarrierResponse) GetApplicationProblemJSON400() *BadBody {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ConfirmCarrierResponse) GetApplicationProblemJSON401() *Unauthenticated {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ConfirmCarrierResponse) GetApplicationProblemJSON403() *ForbiddenOrOutOfScope {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ConfirmCarrierResponse) GetApplicationProblemJSON404() *NoSuchCarrier {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ConfirmCarrierResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r ConfirmCarrierResponse) GetApplicationProblemJSON413() *TooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ConfirmCarrierResponse) GetApplicationProblemJSON422() *KeyReused {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ConfirmCarrierResponse) GetApplicationProblemJSON429() *TooManyRequests {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON502 returns the response for an HTTP 502 `application/problem+json` response
+func (r ConfirmCarrierResponse) GetApplicationProblemJSON502() *Problem {
+	return r.ApplicationProblemJSON502
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ConfirmCarrierResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ConfirmCarrierResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ConfirmCarrierResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ConfirmCarrierResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ConfirmCarrierResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -4467,6 +4767,40 @@ func (c *ClientWithResponses) ListCarriersWithResponse(ctx context.Context, reqE
 	return ParseListCarriersResponse(rsp)
 }
 
+// ConfirmCarrierWithBodyWithResponse Make this installation, with this database, the one that acts on the carrier
+//
+// The Lease kube-system/drydock on a carrier names the one installation of Drydock that may act there, and counts its changes. One
+// that it does not name, and one whose database is behind the count, as a restored copy is, changes nothing there until an admin has
+// looked at the carrier and confirms. The installation that the Lease named before stops to act.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/carriers/{carrier}/confirm (the `ConfirmCarrier` operationId).
+func (c *ClientWithResponses) ConfirmCarrierWithBodyWithResponse(ctx context.Context, carrier string, params *ConfirmCarrierParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ConfirmCarrierResponse, error) {
+	rsp, err := c.ConfirmCarrierWithBody(ctx, carrier, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseConfirmCarrierResponse(rsp)
+}
+
+// ConfirmCarrierWithResponse Make this installation, with this database, the one that acts on the carrier
+//
+// The Lease kube-system/drydock on a carrier names the one installation of Drydock that may act there, and counts its changes. One
+// that it does not name, and one whose database is behind the count, as a restored copy is, changes nothing there until an admin has
+// looked at the carrier and confirms. The installation that the Lease named before stops to act.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/carriers/{carrier}/confirm (the `ConfirmCarrier` operationId).
+func (c *ClientWithResponses) ConfirmCarrierWithResponse(ctx context.Context, carrier string, params *ConfirmCarrierParams, body ConfirmCarrierJSONRequestBody, reqEditors ...RequestEditorFn) (*ConfirmCarrierResponse, error) {
+	rsp, err := c.ConfirmCarrier(ctx, carrier, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseConfirmCarrierResponse(rsp)
+}
+
 // DiagnoseWithResponse Look at a DaemonSet once and change nothing
 //
 // A carrier that can not be read is a diagnosis as well, with the finding unknown.
@@ -4897,6 +5231,135 @@ func ParseListCarriersResponse(rsp *http.Response) (*ListCarriersResponse, error
 			headers.RetryAfter = &value
 		}
 		response.Headers429 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseConfirmCarrierResponse parses an HTTP response from a ConfirmCarrierWithResponse call
+func ParseConfirmCarrierResponse(rsp *http.Response) (*ConfirmCarrierResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ConfirmCarrierResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest CarrierConfirmed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadBody
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthenticated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest ForbiddenOrOutOfScope
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NoSuchCarrier
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest TooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest KeyReused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest TooManyRequests
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 502:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON502 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 401:
+		var headers ConfirmCarrierResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 429:
+		var headers ConfirmCarrierResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers ConfirmCarrierResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers503 = &headers
 	}
 
 	return response, nil

@@ -76,7 +76,7 @@ finds out why, repairs the carrier by the runbook and proves it, or hands the in
 		[]string{outputTable, outputJSON, outputYAML}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
 		newServe(a), newMigrate(a), newParse(a), newDiagnose(a), newPlan(a), newReplay(a), newConfig(a), newToken(a), newVersion(a), newRuns(a),
-		newKillSwitch(a),
+		newKillSwitch(a), newCarriers(a),
 		later("doctor", "Check the database, PagerDuty, each carrier and the rights there"),
 		later("audit", "Verify the audit log's chain", later("verify", "Verify the audit log's chain")),
 		later("stats", "Print counts, times to repair and hours saved"),

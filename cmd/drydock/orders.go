@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/drydock/drydock/api"
 	"github.com/drydock/drydock/playbook"
+	"github.com/drydock/drydock/playbook/kube"
 	"github.com/drydock/drydock/store"
 )
 
@@ -64,7 +66,11 @@ func (i intake) Accept(ctx context.Context, a playbook.Arrival) (playbook.EventR
 // orders are people's orders, as the store takes them.
 type orders struct {
 	*store.Store
-	fileSwitch func(carrier string) string
+	fileSwitch   func(carrier string) string
+	registry     *kube.Registry
+	policy       func(playbook.Target) playbook.Policy
+	installation string
+	log          *slog.Logger
 }
 
 // Retrigger starts a run, unless the target's breaker is open.
@@ -126,6 +132,36 @@ func (o orders) SetKillSwitch(ctx context.Context, k api.KillSwitch, by string) 
 		return storeError(o.EngageKillSwitch(ctx, order))
 	}
 	return storeError(o.ReleaseKillSwitch(ctx, order))
+}
+
+// ConfirmCarrier raises the database's count over the Lease's first: if the Lease can not be written then, confirming again
+// is all that is needed.
+func (o orders) ConfirmCarrier(ctx context.Context, name, by, reason string) error {
+	if o.policy(playbook.Target{Carrier: name}).Mode == playbook.ModeObserve {
+		return &playbook.RefusedError{Why: "the mode of carrier " + name + " is observe: nothing is written there"}
+	}
+	carrier, err := o.registry.Carrier(name)
+	if err != nil {
+		return fmt.Errorf("%w: %w", api.ErrCarrier, err)
+	}
+	reading := carrier.Lease(ctx)
+	lease, ok := reading.Get()
+	switch {
+	case !ok:
+		return fmt.Errorf("%w: %s", api.ErrCarrier, reading.Why())
+	case lease.Denied != "":
+		return &playbook.RefusedError{Why: lease.Denied}
+	}
+	count, err := o.Store.ConfirmCarrier(ctx, name, lease.Count.Number)
+	if err != nil {
+		return storeError(err)
+	}
+	if err := carrier.TakeOver(ctx, o.installation, count); err != nil {
+		return fmt.Errorf("%w: %w", api.ErrCarrier, err)
+	}
+	o.log.WarnContext(ctx, "carrier taken over", "carrier", name, "by", by, "reason", reason, "from", lease.Holder,
+		"lease_count", lease.Count.Number, "count", count.Number)
+	return nil
 }
 
 // storeError puts the store's errors into the API's words. What it does not name is the database's own trouble.

@@ -119,7 +119,7 @@ func wire(ctx context.Context, cfg *Config, s *resolved, db *database, log *slog
 		parts = append(parts, api.Part{Name: "worker", Check: works.check})
 	}
 	options := api.Options{
-		Intake: intake{st}, History: history{st}, Orders: orders{st, fileSwitch}, Keys: keys{st}, Incidents: find, Carriers: known,
+		Intake: intake{st}, History: history{st}, Orders: orders{st, fileSwitch, registry, policy, mine, log}, Keys: keys{st}, Incidents: find, Carriers: known,
 		Signatures: signatures, Rules: rules, Policy: policy, Tokens: s.tokens, Metrics: metrics, Log: log, Now: time.Now,
 		Parts: parts,
 		NewID: func() string { return uuid.Must(uuid.NewV7()).String() }, Version: version,
