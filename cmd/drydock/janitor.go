@@ -48,7 +48,7 @@ type janitor struct {
 	carriers janitorCarriers
 	// installation is ours: another's marks are a stranger's.
 	installation string
-	alert        pages
+	alert        teller
 	now          func() time.Time
 	log          *slog.Logger
 
@@ -85,8 +85,8 @@ type markedCarrier interface {
 	Do(ctx context.Context, call playbook.Call) (playbook.Settlement, error)
 }
 
-// pages tells people about Drydock's own trouble.
-type pages interface {
+// teller tells people about Drydock's own trouble.
+type teller interface {
 	page(ctx context.Context, key, summary string)
 	over(ctx context.Context, key string)
 }
