@@ -235,7 +235,7 @@ func TestForeignTableIsLeftAlone(t *testing.T) {
 
 	// What happens to it is not lost: the event is stored, and its tick waits for a replica that knows the table.
 	f.same("an event", f.intake(acknowledged("2", "P1")).Run, foreign)
-	f.must(f.Cancel(t.Context(), foreign, "ops"))
+	f.must(f.Cancel(t.Context(), foreign, "ops", ""))
 	ticked := make(chan string, 100)
 	stop := f.working(Worker{Advance: func(ctx context.Context, run string) error {
 		ticked <- run
