@@ -436,8 +436,8 @@ func (t *tick) keepCached() {
 	}
 }
 
-// refreshIncidents reads the incidents again before something is promised, unless this tick read them already. It reports
-// whether anything was read.
+// refreshIncidents reads the incidents again before something is promised, unless this tick read them just now: after a
+// slow look they are old. It reports whether anything was read.
 func (t *tick) refreshIncidents(o *Observation) bool {
 	var stale []RunIncident
 	for _, in := range t.run.Incidents {
@@ -447,7 +447,7 @@ func (t *tick) refreshIncidents(o *Observation) bool {
 		t.e.mu.Lock()
 		c, ok := t.e.cache[in.ID]
 		t.e.mu.Unlock()
-		if ok && c.at.Equal(t.now) && c.version == t.run.Version {
+		if ok && o.ReadBy.IsZero() && c.at.Equal(t.now) && c.version == t.run.Version {
 			continue
 		}
 		stale = append(stale, in)

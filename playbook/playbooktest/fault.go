@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/drydock/drydock/playbook"
@@ -80,6 +81,16 @@ type Point struct {
 type Hit struct {
 	Op      string
 	Failure Failure
+}
+
+// General is the hit without what its call was about in particular: "ledger commit" for every commit.
+func (h Hit) General() Hit {
+	for _, op := range []string{"ledger commit", "carrier observe"} {
+		if strings.HasPrefix(h.Op, op) {
+			h.Op = op
+		}
+	}
+	return h
 }
 
 var errInjected = errors.New("connection reset by peer")

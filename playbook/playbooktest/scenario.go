@@ -46,6 +46,9 @@ type Night struct {
 	Problems []string
 }
 
+// BeforeAlerts is how long after Setup the alerts come.
+const BeforeAlerts = 5 * time.Minute
+
 // nightLimit is far behind every deadline of the scenarios.
 const nightLimit = 3 * time.Hour
 
@@ -56,7 +59,7 @@ func (s Scenario) Play(ctx context.Context, faults map[int]Failure) Night {
 		s.Policy(&w.Policy)
 	}
 	s.Setup(w)
-	w.Clock.Advance(5 * time.Minute)
+	w.Clock.Advance(BeforeAlerts)
 	alerts := s.Alerts
 	if len(alerts) == 0 {
 		alerts = []playbook.Target{target(defaultCarrier, defaultDaemon)}

@@ -81,29 +81,53 @@ func (s Scenario) draw(seed uint64) *rand.Rand {
 	return rand.New(rand.NewPCG(name.Sum64(), seed))
 }
 
-// Run plays the trial and reports what went wrong; empty: nothing did.
-func (t Trial) Run(ctx context.Context) string {
+// PairsOfCrashes plays every night in which the worker dies twice: at each place between two effects, and again at each
+// such place of the night as the first death left it. A worker that dies before a reading dies, for everybody else, where
+// the last effect before it left things.
+func (s Scenario) PairsOfCrashes(ctx context.Context, play func(Trial)) {
+	first := s.Play(ctx, nil)
+	for _, i := range places(first.Points, 0) {
+		once := map[int]Failure{i: CrashAfter}
+		for _, j := range places(s.Play(ctx, once).Points, i) {
+			play(Trial{Scenario: s, Faults: map[int]Failure{i: CrashAfter, j: CrashAfter}, Comes: true,
+				Where: fmt.Sprintf("crash after call %d (%s), and after call %d", i, first.Points[i-1].Op, j)})
+		}
+	}
+}
+
+// places lists the calls behind one that have an effect, by their number.
+func places(points []Point, behind int) []int {
+	var at []int
+	seen := map[Point]int{}
+	for i, p := range points {
+		if seen[p]++; i+1 > behind && p.Reach != Reads && (p.Reach == Mutates || seen[p] <= 2) {
+			at = append(at, i+1)
+		}
+	}
+	return at
+}
+
+// Run plays the trial and reports the failures that came to pass, and what went wrong; empty: nothing did.
+func (t Trial) Run(ctx context.Context) ([]Hit, string) {
 	n := t.Scenario.Play(ctx, t.Faults)
-	if t.Comes && len(n.Hits) == 0 {
+	if t.Comes && len(n.Hits) < len(t.Faults) {
 		n.problem("the planned failure never came to pass: the night was not repeated exactly")
 	}
 	if len(n.Problems) == 0 {
-		return ""
+		return n.Hits, ""
 	}
-	return t.String() + "\n" + strings.TrimSpace(n.Report())
+	return n.Hits, t.String() + "\n" + strings.TrimSpace(n.Report())
 }
 
-// Sweep plays the trials and returns the first reports, at most three: more would be the same again.
-//
-// Under the race detector it plays every tenth of them. A world is single-threaded, so the detector has nothing to find
-// there and makes each night ten times as long; package mutants plays them all without it.
+// Sweep plays the trials and returns the first reports, at most three: more would be the same again. Under the race detector
+// it plays every tenth of them; package sweep is run without it.
 func Sweep(ctx context.Context, trials []Trial) (reports []string) {
 	step := 1
 	if raced {
 		step = 10
 	}
 	for i := 0; i < len(trials) && len(reports) < 3; i += step {
-		if report := trials[i].Run(ctx); report != "" {
+		if _, report := trials[i].Run(ctx); report != "" {
 			reports = append(reports, report)
 		}
 	}

@@ -51,25 +51,15 @@ func Simulate(ctx context.Context, s Scenario) (seen Seen, story string) {
 
 func simulate(ctx context.Context, s Scenario) *simulation {
 	w := playbooktest.NewWorld(nil)
-	m := &simulation{s: &s, w: w, c: w.Carrier(carrierName), pods: map[string]string{}, names: map[string]string{}}
-	m.configure()
-	for n := 2; n <= s.Carriers(); n++ {
-		w.SameCarrier(carrierNumber(n), m.c)
-	}
-	m.deploy()
-	w.Clock.Advance(settle)
-	m.before = m.manifest()
-	for _, a := range s.Fault {
-		m.do(a)
-		w.Clock.Advance(settle)
-	}
+	m := newSimulation(&s, w)
+	m.breakIt()
 	for _, name := range s.Alerts {
 		m.alert(ctx, name)
 	}
 	m.incident, m.run = firstIncident, firstRun
 	m.remember()
 	for _, t := range s.Then {
-		m.plan(t)
+		m.plan(t, 0)
 	}
 	w.Run(ctx, limit)
 	for i, r := range s.Again {
@@ -78,7 +68,7 @@ func simulate(ctx context.Context, s Scenario) *simulation {
 		}
 		m.again(ctx, s.RoundName(i), r)
 		for _, t := range r.Then {
-			m.plan(t)
+			m.plan(t, 0)
 		}
 		w.Run(ctx, limit)
 	}
@@ -95,11 +85,10 @@ func carrierNumber(n int) string {
 
 // alert opens an incident about the DaemonSet of a run's name.
 func (m *simulation) alert(ctx context.Context, name string) {
-	daemonSet, n := AlertOf(name)
 	m.incidents++
 	m.incident = fmt.Sprintf("PINC%03d", m.incidents)
 	var err error
-	m.run, err = m.w.Alert(ctx, m.incident, playbook.Target{Carrier: carrierNumber(n), Namespace: namespace, DaemonSet: daemonSet})
+	m.run, err = m.w.Alert(ctx, m.incident, targetOf(name))
 	if err != nil {
 		m.problem("%v", err)
 	}
@@ -135,6 +124,49 @@ func (m *simulation) remember() {
 		if p.Namespace == CustomersNamespace {
 			m.customers = append(m.customers, p.UID())
 		}
+	}
+}
+
+// Night makes a night of the sweep of a scenario: the same carriers, fault, alerts and acts, and only the first round. How it
+// has to end when no call fails is Simulate's to check; with failures only the invariants are.
+func (s Scenario) Night() playbooktest.Scenario {
+	n := playbooktest.Scenario{Name: "file " + s.File}
+	for _, name := range s.Alerts {
+		n.Alerts = append(n.Alerts, targetOf(name))
+	}
+	n.Setup = func(w *playbooktest.World) {
+		m := newSimulation(&s, w)
+		m.incident, m.run = firstIncident, firstRun
+		m.breakIt()
+		for _, t := range s.Then {
+			m.plan(t, playbooktest.BeforeAlerts)
+		}
+	}
+	return n
+}
+
+// targetOf is what the alert of a run's name is about.
+func targetOf(name string) playbook.Target {
+	daemonSet, n := AlertOf(name)
+	return playbook.Target{Carrier: carrierNumber(n), Namespace: namespace, DaemonSet: daemonSet}
+}
+
+func newSimulation(s *Scenario, w *playbooktest.World) *simulation {
+	return &simulation{s: s, w: w, c: w.Carrier(carrierName), pods: map[string]string{}, names: map[string]string{}}
+}
+
+// breakIt makes the carriers, and what breaks on them before the alert comes.
+func (m *simulation) breakIt() {
+	m.configure()
+	for n := 2; n <= m.s.Carriers(); n++ {
+		m.w.SameCarrier(carrierNumber(n), m.c)
+	}
+	m.deploy()
+	m.w.Clock.Advance(settle)
+	m.before = m.manifest()
+	for _, a := range m.s.Fault {
+		m.do(a)
+		m.w.Clock.Advance(settle)
 	}
 }
 
@@ -251,12 +283,12 @@ func (m *simulation) daemonSet(name string) DaemonSet {
 	return m.s.DaemonSets[i] // the file was checked
 }
 
-// plan lets a step happen at its time.
-func (m *simulation) plan(t Step) {
+// plan lets a step happen at its time; the alert comes a while from now.
+func (m *simulation) plan(t Step, alert time.Duration) {
 	later := func() { m.w.Clock.After(time.Duration(t.After), func() { m.do(t.Do) }) }
 	switch {
 	case t.When == nil:
-		later()
+		m.w.Clock.After(alert+time.Duration(t.After), func() { m.do(t.Do) })
 	case t.After == 0:
 		m.w.When(t.When.String(), func() bool { return m.sees(*t.When) }, func() { m.do(t.Do) })
 	default:
