@@ -10,8 +10,9 @@ func Classify(i Intent, run string, st ObjectState) Settlement {
 		switch {
 		case other:
 			return Settlement{Result: Superseded, Detail: "the node is gone"}
-		case st.Unschedulable && st.Mark != nil && st.Mark.Run == run:
-			return Settlement{Result: Happened, Detail: "found our cordon"}
+		case st.Mark != nil && st.Mark.Run == run:
+			// Cordon and mark come in one write. A person's uncordon since then leaves the mark, which is still ours to take off.
+			return Settlement{Result: Happened, Detail: "found our mark"}
 		}
 		return Settlement{Result: NotHappened, Detail: "the node does not bear our cordon"}
 	case Uncordon:

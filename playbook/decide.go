@@ -249,14 +249,16 @@ func (s *situation) decision(e edge, to State) Decision {
 	return d
 }
 
-// withdrawals are the open resolves and escalations that must not be sent any more.
+// withdrawals are the open changes of an incident that must not be made any more: the carrier broke again, a person acted, or
+// nobody is at it any more whom an acknowledge could speak for.
 func (s *situation) withdrawals(to State) []int {
 	var seqs []int
 	for _, i := range s.r.OpenIntents() {
 		_, acted := s.actOn(s.incidentOf(i))
 		kind := i.Action.Kind()
 		broken := kind == KindResolve && (to != Verifying || s.d.Finding != FindingHealthy)
-		if broken || (acted && (kind == KindResolve || kind == KindEscalate)) {
+		left := kind == KindAcknowledge && (to == Unwinding || to.Ended())
+		if broken || left || (acted && (kind == KindResolve || kind == KindEscalate || kind == KindAcknowledge)) {
 			seqs = append(seqs, i.Seq)
 		}
 	}

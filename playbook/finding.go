@@ -133,7 +133,7 @@ type Decision struct {
 	// Refused lists what this tick's protections refused: a whole change, or one node.
 	Refused []Refusal
 	// Withdraw lists intents (by Seq) that were promised, are not known to have happened, and are no longer wanted: a resolve
-	// of a carrier that broke meanwhile, an escalation of an incident that a person took over. They are not sent again.
+	// of a carrier that broke meanwhile, an escalation or acknowledge of an incident that a person took over. They are not sent again.
 	Withdraw []int
 }
 

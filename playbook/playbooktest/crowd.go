@@ -47,7 +47,13 @@ func (s Scenario) Crowded(seed uint64) Trial {
 // drawAct draws one thing that somebody does.
 func drawAct(draw *rand.Rand) (string, func(*World)) {
 	worker := fmt.Sprintf("worker-%d", 1+draw.IntN(5))
-	carrier := func(do func(*Carrier)) func(*World) { return func(w *World) { do(w.Carrier(defaultCarrier)) } }
+	carrier := func(do func(*Carrier)) func(*World) {
+		return func(w *World) {
+			if c := w.Carrier(defaultCarrier); c.Node(worker) != nil { // some carriers have fewer workers
+				do(c)
+			}
+		}
+	}
 	incident := func(kind playbook.ActKind) (string, func(*World)) {
 		return "Ada: " + string(kind), func(w *World) {
 			if w.Pager.Get("PINC001").Status != playbook.Resolved {

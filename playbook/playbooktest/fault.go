@@ -95,7 +95,8 @@ func (h Hit) General() Hit {
 
 var errInjected = errors.New("connection reset by peer")
 
-// probe counts the external calls and lets the planned ones fail.
+// probe counts the external calls and lets the planned ones fail. In a simulation it is a worker's, and the simulation
+// decides what becomes of a call.
 type probe struct {
 	w       *World
 	points  []Point
@@ -107,6 +108,9 @@ type probe struct {
 // through makes a call that answers with a value.
 func through[T any](p *probe, op string, reach Reach, late time.Duration, do func() (T, error)) (T, error) {
 	var none T
+	if p.w.sim != nil {
+		return simulated(p, op, reach, late, do)
+	}
 	p.points = append(p.points, Point{Op: op, Reach: reach, State: p.w.ticking.State})
 	failure := reach.fit(p.faults[len(p.points)])
 	if failure == "" {
@@ -308,6 +312,7 @@ func (p probedPager) Incident(ctx context.Context, id string, t playbook.Target,
 	}
 	if r.IsKnown() {
 		p.w.readAt[id] = p.w.Clock.Now()
+		p.w.sim.sawIncident(id)
 	}
 	return r
 }

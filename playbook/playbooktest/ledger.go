@@ -200,6 +200,25 @@ func (h *hold) Release() {
 	h.lease.end(context.Canceled)
 }
 
+// lapse lets a hold be renewed no more: its worker is frozen, or cut off from the ledger.
+func (h *hold) lapse() {
+	if s := h.lease; s.generation == h.generation && s.held {
+		s.held, s.expires = false, h.ledger.clock.Now().Add(LeaseTTL)
+	}
+}
+
+// renew is a worker's try to go on: it holds again, or its hold is over.
+func (h *hold) renew() {
+	s := h.lease
+	switch {
+	case s.generation != h.generation || h.ctx.Err() != nil:
+	case s.alive(h.ledger.clock.Now()):
+		s.held = true
+	default:
+		s.end(playbook.ErrLeaseLost)
+	}
+}
+
 // Acquire takes the lease of the run's target.
 func (l *Ledger) Acquire(ctx context.Context, runID string) (playbook.Hold, error) {
 	r := l.runs[runID]

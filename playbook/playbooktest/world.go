@@ -43,6 +43,8 @@ type World struct {
 	whens    []when
 	ticking  playbook.Run // the run that is being ticked, as it was before
 	ticks    int
+	// sim is the simulation that plays this world; nil: World.Run does.
+	sim *simulation
 	inspector
 }
 
@@ -59,7 +61,7 @@ func NewWorld(faults map[int]Failure) *World {
 		Policy: TestPolicy(), Reapply: map[string]playbook.Reapply{}, carriers: map[string]*Carrier{},
 		retryAt: map[string]time.Time{}, inspector: newInspector()}
 	w.probe = &probe{w: w, faults: faults}
-	w.engine = w.newEngine()
+	w.engine = w.newEngine(w.probe, clock.Now)
 	return w
 }
 
@@ -76,17 +78,18 @@ func TestPolicy() playbook.Policy {
 	}
 }
 
-func (w *World) newEngine() *playbook.Engine {
+// newEngine makes the engine of a worker whose calls go through a probe.
+func (w *World) newEngine(p *probe, clock func() time.Time) *playbook.Engine {
 	return &playbook.Engine{
-		Ledger: probedLedger{w.probe, w.Ledger},
+		Ledger: probedLedger{p, w.Ledger},
 		Carrier: func(name string) (playbook.Carrier, error) {
 			c := w.carriers[name]
 			if c == nil {
 				return nil, fmt.Errorf("carrier %s is not configured", name)
 			}
-			return probedCarrier{w.probe, c}, nil
+			return probedCarrier{p, c}, nil
 		},
-		Pager: probedPager{w.probe, w.Pager}, Promoter: probedPromoter{w.probe, w.Promoter},
+		Pager: probedPager{p, w.Pager}, Promoter: probedPromoter{p, w.Promoter},
 		Policy: func(t playbook.Target) playbook.Policy {
 			p := w.Policy
 			if r, ok := w.Reapply[t.DaemonSet]; ok {
@@ -94,7 +97,7 @@ func (w *World) newEngine() *playbook.Engine {
 			}
 			return p
 		},
-		Clock: w.Clock.Now, Log: slog.New(slog.DiscardHandler),
+		Clock: clock, Log: slog.New(slog.DiscardHandler),
 	}
 }
 
@@ -236,7 +239,7 @@ func (w *World) tick(ctx context.Context, id string) {
 			wait = LeaseTTL + takeover
 		}
 		w.retryAt[id] = w.Clock.Now().Add(wait)
-		w.engine, w.probe.crashed = w.newEngine(), ""
+		w.engine, w.probe.crashed = w.newEngine(w.probe, w.Clock.Now), ""
 	case err == nil:
 		delete(w.retryAt, id)
 	case errors.Is(err, playbook.ErrBusy):
