@@ -98,8 +98,7 @@ func (s *simulation) planGitOps(within time.Duration) {
 		switch have := c.Set(defaultNS, defaultDaemon); {
 		case have == nil && !c.removed[defaultNS+"/"+defaultDaemon]:
 			s.log("GitOps creates the DaemonSet")
-			delete(c.edits, defaultNS+"/"+defaultDaemon)
-			c.AddSet(DaemonSet{Namespace: defaultNS, Name: defaultDaemon, Spec: spec})
+			c.HumanCreate(DaemonSet{Namespace: defaultNS, Name: defaultDaemon, Spec: spec})
 			s.strangerAt, s.recreatedAt = s.Clock.Now(), s.Clock.Now()
 		case have != nil && writes:
 			s.log("GitOps writes on the DaemonSet")
@@ -191,7 +190,7 @@ func (s *simulation) inspectCall(call playbook.Call) {
 		about := i.Action.Target().Name == in.ID && kind != playbook.KindAnnotate
 		switch {
 		case in.End != "" || (!i.IsChange() && !about):
-		case !read && i.IsChange():
+		case !read && i.IsChange() && in.JoinedAt.Before(t.began):
 			s.violate("I9: %s was called, and its tick has not read incident %s", kind, in.ID)
 		case stops && read && act.At.Before(t.reads[in.ID]):
 			s.violate("I9: %s was called though %s %s incident %s before", kind, act.Who, act.Kind, in.ID)

@@ -84,6 +84,12 @@ func (c *Carrier) AddSet(s DaemonSet) *DaemonSet {
 	return &s
 }
 
+// HumanCreate creates a DaemonSet, as a person or a GitOps tool does: what was edited on an earlier one is theirs to lose.
+func (c *Carrier) HumanCreate(s DaemonSet) *DaemonSet {
+	delete(c.edits, s.Namespace+"/"+s.Name)
+	return c.AddSet(s)
+}
+
 // HumanEdit changes an annotation of a DaemonSet. What is written on an object that is being deleted is lost with it,
 // whoever deletes it, so people do not.
 func (c *Carrier) HumanEdit(namespace, name, key, value string) {

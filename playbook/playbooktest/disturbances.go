@@ -137,7 +137,7 @@ func disturbances() []Scenario {
 			Later: func(w *World) {
 				c := w.Carrier(defaultCarrier)
 				w.When("gone", func() bool { return c.Set(defaultNS, defaultDaemon) == nil }, func() {
-					c.AddSet(DaemonSet{Namespace: defaultNS, Name: defaultDaemon, Annotations: map[string]string{"by": "Ada"}})
+					c.HumanCreate(DaemonSet{Namespace: defaultNS, Name: defaultDaemon, Annotations: map[string]string{"by": "Ada"}})
 					c.edited(c.Set(defaultNS, defaultDaemon), "by", "Ada")
 				})
 			},

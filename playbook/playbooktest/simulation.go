@@ -201,9 +201,12 @@ func (s *simulation) lookForWork() {
 		if s.turnOn(id) && s.draw.IntN(20) > 0 {
 			continue // rarely a job is delivered twice
 		}
-		if w := s.workers[s.draw.IntN(len(s.workers))]; !w.dead && !s.frozen(w) && !w.cut && !s.lost {
-			s.start(w, id)
-		}
+		s.retryAt[id] = s.Clock.Now().Add(time.Second)
+		s.Clock.After(time.Duration(s.draw.IntN(900))*time.Millisecond, func() {
+			if w := s.workers[s.draw.IntN(len(s.workers))]; !w.dead && !s.frozen(w) && !w.cut && !s.lost {
+				s.start(w, id)
+			}
+		})
 	}
 }
 

@@ -31,6 +31,7 @@ type turn struct {
 	stop     func()
 	yield    func(struct{}) bool
 	hold     *hold
+	began    time.Time
 	over     bool
 	err      error
 	effectAt time.Time // when the latest call landed
@@ -57,7 +58,7 @@ func (s *simulation) frozen(w *worker) bool { return w.frozenUntil.After(s.Clock
 
 // start begins a tick.
 func (s *simulation) start(w *worker, run string) {
-	t := &turn{worker: w, run: run, reads: map[string]time.Time{}, need: map[string]int{}}
+	t := &turn{worker: w, run: run, began: s.Clock.Now(), reads: map[string]time.Time{}, need: map[string]int{}}
 	t.next, t.stop = iter.Pull(func(yield func(struct{}) bool) {
 		t.yield = yield
 		t.err = w.engine.Advance(s.ctx, run)
