@@ -266,7 +266,7 @@ func (s *situation) undoDue(o Obligation) bool { return undoDue(s.r.Intents, o, 
 func undoDue(intents []Intent, o Obligation, now time.Time) bool {
 	pause, last := time.Second/2, time.Time{}
 	for _, i := range intents {
-		if i.Undoes == o.Seq {
+		if i.Undoes == o.Seq && (i.Open() || !i.SentAt.IsZero()) { // what was never sent says nothing about the remote
 			pause, last = min(2*pause, time.Minute), i.SettledAt
 		}
 	}

@@ -82,6 +82,8 @@ type tick struct {
 	withdrawn []int
 	// lease is the carrier's Lease, once this tick has read it.
 	lease Reading[CarrierLease]
+	// known is how many intents the run had when this tick loaded it.
+	known int
 }
 
 // Advance makes one tick of a run: recover, observe, decide, promise, act. ErrBusy when another replica holds the
@@ -128,7 +130,7 @@ func (e *Engine) begin(h Hold) (*tick, error) {
 	if !slices.Contains(States(), run.State) || run.TableVersion != TableVersion {
 		return nil, fmt.Errorf("advance run %s: %w", runID, ErrForeignTable)
 	}
-	t := &tick{e: e, h: h, run: run, now: now, began: began, again: map[int]bool{},
+	t := &tick{e: e, h: h, run: run, known: len(run.Intents), now: now, began: began, again: map[int]bool{},
 		log: e.Log.With("run", runID, "target", run.Target.String())}
 	if run.State.Ended() || run.Panics >= MaxPanics {
 		t.policy = e.policyOf(run.Target)
@@ -585,6 +587,10 @@ func (t *tick) act() error {
 		}
 		if !i.SentAt.IsZero() && !t.again[i.Seq] {
 			blocked[i.Lane] = true // recover has to find out first
+			continue
+		}
+		if i.Lane.Remote() != "pagerduty" && i.Seq <= t.known {
+			blocked[i.Lane] = true // an earlier tick promised it, for what that one saw: recover settles it as never sent
 			continue
 		}
 		if slices.Contains(t.withdrawn, i.Seq) {

@@ -99,7 +99,7 @@ func (s *simulation) planGitOps(within time.Duration) {
 		case have == nil && !c.removed[defaultNS+"/"+defaultDaemon]:
 			s.log("GitOps creates the DaemonSet")
 			c.HumanCreate(DaemonSet{Namespace: defaultNS, Name: defaultDaemon, Spec: spec})
-			s.strangerAt, s.recreatedAt = s.Clock.Now(), s.Clock.Now()
+			s.strangerAt = s.Clock.Now()
 		case have != nil && writes:
 			s.log("GitOps writes on the DaemonSet")
 			c.HumanEdit(defaultNS, defaultDaemon, "synced", s.Clock.Now().Format(time.TimeOnly))
@@ -114,9 +114,6 @@ func (s *simulation) planGitOps(within time.Duration) {
 func (s *simulation) strangers() bool {
 	return s != nil && s.Clock.Now().Sub(s.strangerAt) < 2*giveUp
 }
-
-// recreated reports whether somebody else made a DaemonSet: then its pods are not Drydock's doing.
-func (s *simulation) recreated() bool { return s != nil && !s.recreatedAt.IsZero() }
 
 // sawIncident notes when the tick under way read an incident.
 func (s *simulation) sawIncident(id string) {

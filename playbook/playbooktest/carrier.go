@@ -71,6 +71,8 @@ type Carrier struct {
 	edits    map[string]map[string]string
 	removed  map[string]bool
 	outdated []string
+	// recreated: somebody else has made a DaemonSet, perhaps too soon after another one; its pods are not Drydock's doing.
+	recreated bool
 }
 
 // Effect is a change that one of Drydock's calls made.

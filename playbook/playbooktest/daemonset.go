@@ -87,6 +87,7 @@ func (c *Carrier) AddSet(s DaemonSet) *DaemonSet {
 // HumanCreate creates a DaemonSet, as a person or a GitOps tool does: what was edited on an earlier one is theirs to lose.
 func (c *Carrier) HumanCreate(s DaemonSet) *DaemonSet {
 	delete(c.edits, s.Namespace+"/"+s.Name)
+	c.recreated = true
 	return c.AddSet(s)
 }
 

@@ -144,7 +144,7 @@ func (w *World) inspectNodes(c *Carrier) {
 		if p.Pinned == "" || p.Node == "" || p.Terminating {
 			continue
 		}
-		if daemons[key] != "" && !w.sim.recreated() {
+		if daemons[key] != "" && (w.sim == nil || !c.recreated) {
 			w.violate("two daemon pods of %s/%s share node %s", p.Namespace, p.App, p.Node)
 		}
 		daemons[key] = p.Name
@@ -403,16 +403,28 @@ func (w *World) said(r playbook.Run) bool {
 	return true
 }
 
+// due is when a run has to have ended: at its deadline, or when the faults stopped; one that waits in queued for the end of
+// an earlier run of its target, when that one ended.
+func (w *World) due(r playbook.Run) time.Time {
+	due := r.Deadline
+	for _, id := range w.Ledger.Runs() {
+		if o := w.Ledger.runs[id].run; id < r.ID && o.Target == r.Target && o.State.Ended() && o.FinishedAt.After(due) {
+			due = o.FinishedAt
+		}
+	}
+	if w.healed.After(due) {
+		return w.healed
+	}
+	return due
+}
+
 // inspectEnded is I8 for one run.
 func (w *World) inspectEnded(r playbook.Run) {
 	if !r.State.Ended() {
 		w.violate("I8: run %s has not ended: it is %s", r.ID, r.State)
 		return
 	}
-	due := r.Deadline
-	if w.healed.After(due) {
-		due = w.healed
-	}
+	due := w.due(r)
 	if late := r.FinishedAt.Sub(due); late > lateAllowance && !w.said(r) {
 		w.violate("I8: run %s ended %s after its deadline, and did not say so before", r.ID, late)
 	}

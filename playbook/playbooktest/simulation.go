@@ -20,19 +20,18 @@ import (
 // After a while the faults stop. From then on everything must come to its end: that is the second half of each night.
 type simulation struct {
 	*World
-	ctx       context.Context //nolint:containedctx // the night's own, given to every tick
-	draw      *rand.Rand
-	workers   []*worker
-	rates     rates
-	faulty    bool
-	lost      bool  // nobody reaches the database
-	now       *turn // whose code runs
-	incidents int
-	strangerAt,
-	recreatedAt time.Time // when somebody else last changed a carrier, or made a DaemonSet
-	hits  map[Hit]int
-	trace *strings.Builder // nil: nobody wants it
-	turns int
+	ctx        context.Context //nolint:containedctx // the night's own, given to every tick
+	draw       *rand.Rand
+	workers    []*worker
+	rates      rates
+	faulty     bool
+	lost       bool  // nobody reaches the database
+	now        *turn // whose code runs
+	incidents  int
+	strangerAt time.Time // when somebody else last changed a carrier
+	hits       map[Hit]int
+	trace      *strings.Builder // nil: nobody wants it
+	turns      int
 }
 
 // rates are how often what goes wrong at one external call, as shares of 1.
@@ -158,11 +157,7 @@ func (s *simulation) converged() bool {
 			continue
 		}
 		all = false
-		due := s.healed
-		if r.Deadline.After(due) {
-			due = r.Deadline
-		}
-		if s.Clock.Now().Sub(due) > convergence {
+		if s.Clock.Now().Sub(s.due(r)) > convergence {
 			s.violate("I8: run %s is still %s %s after the faults have stopped and its deadline has passed", id, r.State, convergence)
 		}
 	}

@@ -269,13 +269,15 @@ func (m *simulation) budget(of string, minAvailable int) {
 	}))
 }
 
-func (m *simulation) create(d DaemonSet) {
+func (m *simulation) create(d DaemonSet) { m.c.AddSet(m.spec(d)) }
+
+func (m *simulation) spec(d DaemonSet) playbooktest.DaemonSet {
 	set := playbooktest.DaemonSet{Namespace: namespace, Name: d.Name, Annotations: d.Annotations, Labels: d.Labels,
 		Spec: playbooktest.DaemonSetSpec{OnDelete: d.OnDelete, NodeSelector: d.NodeSelector, OnMasters: d.OnMasters}}
 	if d.Operator {
 		set.Owners = []string{"ConfigMap/operator"}
 	}
-	m.c.AddSet(set)
+	return set
 }
 
 func (m *simulation) daemonSet(name string) DaemonSet {

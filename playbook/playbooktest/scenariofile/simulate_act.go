@@ -57,7 +57,7 @@ func (m *simulation) do(a Act) {
 	case DeleteSet:
 		m.c.HumanDelete(namespace, a.On)
 	case CreateSet:
-		m.create(m.daemonSet(a.On))
+		m.c.HumanCreate(m.spec(m.daemonSet(a.On)))
 	case UpdateSet:
 		m.c.HumanUpdate(namespace, a.On, a.On+":2")
 	case AnnotateSet:
