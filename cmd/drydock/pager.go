@@ -422,8 +422,10 @@ func (p *pager) Recover(ctx context.Context, i playbook.Intent, _ string) (playb
 	}
 	ours := func(types ...string) bool {
 		return slices.ContainsFunc(entries, func(e incident.LogEntry) bool {
-			// Without a known user of ours nobody else's act can be told from it; having sent the call decides then.
-			return slices.Contains(types, e.Type) && e.Agent.IsUser() && (bot == "" || e.Agent.ID == bot)
+			// Without a known user of ours nobody else's act can be told from it; having sent the call decides then. Not for a page:
+			// a person's assign must not make us believe that somebody was paged.
+			unknown := bot == "" && i.Action.Kind() != playbook.KindEscalate
+			return slices.Contains(types, e.Type) && e.Agent.IsUser() && (unknown || bot != "" && e.Agent.ID == bot)
 		})
 	}
 	happened := false
