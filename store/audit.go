@@ -93,6 +93,9 @@ func (s *Store) Record(ctx context.Context, d Deed) error {
 	return nil
 }
 
+// Node names this process, as its leases do.
+func (s *Store) Node() string { return s.opts.Node }
+
 // intentDeed is what the log shows of an intent. The action itself stays in the ledger: it may be long.
 type intentDeed struct {
 	Seq    int           `json:"seq"`

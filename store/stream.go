@@ -62,7 +62,9 @@ func (s *Store) Changes(ctx context.Context, run string, after int64) (playbook.
 		return playbook.RunChanges{}, fmt.Errorf("read the changes of run %s: %w", run, err)
 	}
 	// What was there before changes were numbered has the number 0, and goes by its time.
-	slices.SortStableFunc(c.Changes, func(a, b playbook.RunChange) int { return cmp.Or(cmp.Compare(a.Seq, b.Seq), timeOfChange(a).Compare(timeOfChange(b))) })
+	slices.SortStableFunc(c.Changes, func(a, b playbook.RunChange) int {
+		return cmp.Or(cmp.Compare(a.Seq, b.Seq), timeOfChange(a).Compare(timeOfChange(b)))
+	})
 	return c, nil
 }
 

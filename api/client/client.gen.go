@@ -506,9 +506,9 @@ type Finding string
 type FindingScores struct {
 	Finding Finding `json:"finding"`
 
-	// Scores How right observing runs were. Each would have repaired, resolved (healthy) or handed over. It was right when a person had to end the incident, or for
-	// healthy when nobody had to; wrong when the carrier recovered by itself though Drydock would have acted or paged, or when a person had to end what it called
-	// healthy; undecided while nobody knows who ended the incident.
+	// Scores How right observing runs were. Each would have repaired, resolved (healthy) or handed over. To repair or hand over was right when a person
+	// had to end the incident, and needless, so wrong, when the monitoring did; to resolve was right when the incident ended and nothing was the matter
+	// with the target within the hour. It is undecided while nobody knows who ended the incident.
 	Scores Scores `json:"scores"`
 
 	// Would What Drydock would have done.
@@ -729,9 +729,9 @@ type RunPage struct {
 	NextCursor *string `json:"next_cursor"`
 }
 
-// Scores How right observing runs were. Each would have repaired, resolved (healthy) or handed over. It was right when a person had to end the incident, or for
-// healthy when nobody had to; wrong when the carrier recovered by itself though Drydock would have acted or paged, or when a person had to end what it called
-// healthy; undecided while nobody knows who ended the incident.
+// Scores How right observing runs were. Each would have repaired, resolved (healthy) or handed over. To repair or hand over was right when a person
+// had to end the incident, and needless, so wrong, when the monitoring did; to resolve was right when the incident ended and nothing was the matter
+// with the target within the hour. It is undecided while nobody knows who ended the incident.
 type Scores struct {
 	// ByItself Their incident was resolved by the monitoring.
 	ByItself int `json:"by_itself"`
@@ -762,9 +762,9 @@ type SetKillSwitch struct {
 type Shadow struct {
 	ByFinding []FindingScores `json:"by_finding"`
 
-	// Total How right observing runs were. Each would have repaired, resolved (healthy) or handed over. It was right when a person had to end the incident, or for
-	// healthy when nobody had to; wrong when the carrier recovered by itself though Drydock would have acted or paged, or when a person had to end what it called
-	// healthy; undecided while nobody knows who ended the incident.
+	// Total How right observing runs were. Each would have repaired, resolved (healthy) or handed over. To repair or hand over was right when a person
+	// had to end the incident, and needless, so wrong, when the monitoring did; to resolve was right when the incident ended and nothing was the matter
+	// with the target within the hour. It is undecided while nobody knows who ended the incident.
 	Total Scores `json:"total"`
 }
 

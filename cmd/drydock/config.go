@@ -26,6 +26,7 @@ type Config struct {
 	PagerDuty     PagerDuty            `yaml:"pagerduty"`
 	SelfAlert     *SelfAlert           `yaml:"self_alert" doc:"a PagerDuty service that Drydock does not watch; needed for mode act"`
 	APITokens     []APIToken           `yaml:"api_tokens" doc:"bearer tokens; only the SHA-256 is kept"`
+	OIDC          *OIDC                `yaml:"oidc" doc:"a login server whose ID tokens are taken as bearer tokens; absent: none"`
 	Carriers      []Carrier            `yaml:"carriers"`
 	CarrierDir    string               `yaml:"carrier_dir" doc:"every kubeconfig in it is a carrier named after its file"`
 	DaemonSets    []DaemonSet          `yaml:"daemonsets" doc:"absent: the three DaemonSets of the runbook"`
@@ -58,9 +59,25 @@ type SelfAlert struct {
 
 // APIToken is a bearer token by its hash.
 type APIToken struct {
-	Name   string  `yaml:"name" schema:"required"`
-	Role   string  `yaml:"role" enum:"viewer,operator,approver,admin" schema:"required"`
-	SHA256 *Secret `yaml:"sha256" schema:"required" doc:"hex SHA-256 of the token; \"drydock token new\" makes both"`
+	Name     string   `yaml:"name" schema:"required"`
+	Role     string   `yaml:"role" enum:"viewer,operator,approver,admin" schema:"required"`
+	SHA256   *Secret  `yaml:"sha256" schema:"required" doc:"hex SHA-256 of the token; \"drydock token new\" makes both"`
+	Carriers []string `yaml:"carriers" doc:"the carriers that it is for; empty: all"`
+}
+
+// OIDC is a login server, and what the groups in its ID tokens may do.
+type OIDC struct {
+	Issuer      string      `yaml:"issuer" schema:"required" doc:"its address, under which /.well-known/openid-configuration is found"`
+	Audience    string      `yaml:"audience" schema:"required" doc:"the client id that the tokens are made for"`
+	GroupsClaim string      `yaml:"groups_claim" doc:"the claim that lists the groups; absent: groups"`
+	Groups      []OIDCGroup `yaml:"groups" schema:"required" doc:"the highest role of a person's groups counts"`
+}
+
+// OIDCGroup is what the members of a group may do.
+type OIDCGroup struct {
+	Name     string   `yaml:"name" schema:"required"`
+	Role     string   `yaml:"role" enum:"viewer,operator,approver,admin" schema:"required"`
+	Carriers []string `yaml:"carriers" doc:"the carriers that it is for; empty: all"`
 }
 
 // Carrier is one Kubernetes cluster.

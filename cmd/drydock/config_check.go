@@ -46,7 +46,7 @@ func (c *Config) validateServer(v *check) {
 	switch {
 	case err != nil || port == "":
 		v.add("listen", "%q is not host:port: write it like 127.0.0.1:8080", c.Listen)
-	case !isLoopback(host) && len(c.APITokens) == 0:
+	case !isLoopback(host) && len(c.APITokens) == 0 && c.OIDC == nil:
 		v.add("listen", "%s is reachable from other machines, so api_tokens must not be empty: make one with \"drydock token new\"", c.Listen)
 	}
 	v.url("public_url", c.PublicURL, true)
@@ -60,6 +60,11 @@ func (c *Config) validateServer(v *check) {
 		v.add("backup_key", "is needed with database_url once a carrier's mode is approve or act: all replicas must share it; "+
 			"make one with: openssl rand -base64 32")
 	}
+	c.validateTokens(v)
+	c.validateOIDC(v)
+}
+
+func (c *Config) validateTokens(v *check) {
 	names := map[string]bool{}
 	for i, t := range c.APITokens {
 		path := fmt.Sprintf("api_tokens[%d]", i)
@@ -75,6 +80,28 @@ func (c *Config) validateServer(v *check) {
 		}
 		if t.SHA256 == nil {
 			v.add(path+".sha256", "is missing: write {env: NAME} or {file: PATH}")
+		}
+	}
+}
+
+func (c *Config) validateOIDC(v *check) {
+	if c.OIDC == nil {
+		return
+	}
+	v.url("oidc.issuer", c.OIDC.Issuer, false)
+	if c.OIDC.Audience == "" {
+		v.add("oidc.audience", "is missing: it is the client id that the tokens are made for")
+	}
+	if len(c.OIDC.Groups) == 0 {
+		v.add("oidc.groups", "is empty: without a group with a role nobody can log in")
+	}
+	for i, g := range c.OIDC.Groups {
+		path := fmt.Sprintf("oidc.groups[%d]", i)
+		if g.Name == "" {
+			v.add(path+".name", "is missing: name the group as the claim does")
+		}
+		if g.Role == "" {
+			v.add(path+".role", "is missing: choose viewer, operator, approver or admin")
 		}
 	}
 }

@@ -68,9 +68,9 @@ func (r *resolved) readTokens(cfg *Config, s *secrets) error {
 			return usagef("%s (%s) is not a SHA-256 in hex: \"drydock token new\" prints one", path, t.SHA256)
 		}
 		role, _ := api.ParseRole(t.Role) // the configuration was checked
-		r.tokens = append(r.tokens, api.Token{Name: t.Name, Role: role, SHA256: [sha256.Size]byte(sum)})
+		r.tokens = append(r.tokens, api.Token{Name: t.Name, Role: role, Carriers: t.Carriers, SHA256: [sha256.Size]byte(sum)})
 	}
-	if len(cfg.APITokens) > 0 {
+	if len(cfg.APITokens) > 0 || cfg.OIDC != nil {
 		return nil
 	}
 	// The configuration's check has made sure that the address is loopback.
@@ -81,4 +81,17 @@ func (r *resolved) readTokens(cfg *Config, s *secrets) error {
 	r.madeToken = token
 	r.tokens = api.Tokens{{Name: "local", Role: api.Admin, SHA256: sha256.Sum256([]byte(token))}}
 	return nil
+}
+
+// identifier takes the ID tokens of the configured login server; nil without one.
+func (c *Config) identifier() *api.Identifier {
+	if c.OIDC == nil {
+		return nil
+	}
+	config := api.OIDC{Issuer: c.OIDC.Issuer, Audience: c.OIDC.Audience, GroupsClaim: c.OIDC.GroupsClaim}
+	for _, g := range c.OIDC.Groups {
+		role, _ := api.ParseRole(g.Role) // the configuration was checked
+		config.Groups = append(config.Groups, api.OIDCGroup{Name: g.Name, Role: role, Carriers: g.Carriers})
+	}
+	return api.NewIdentifier(config)
 }

@@ -117,6 +117,7 @@ func serve(ctx context.Context, a *app, cfg *Config, log *slog.Logger, migrate b
 		Handler: w.handler, ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: idleTime,
 		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+	server.RegisterOnShutdown(w.endStreams)
 	// Said before the first request is answered: whoever sees /readyz answer finds it written. Connections wait until then.
 	fmt.Fprintf(a.stderr, "drydock is ready: dashboard http://%s%s\n", listener.Addr(), w.loginPath)
 	failed := make(chan error, 1)

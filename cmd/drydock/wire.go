@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/goccy/go-yaml"
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -28,7 +31,9 @@ type wiring struct {
 	// loginPath is what the printed address ends with.
 	loginPath string
 	work      func(ctx context.Context)
-	close     func()
+	// endStreams ends what would hold up the shutdown of the HTTP server.
+	endStreams func()
+	close      func()
 	// stopping is set when the process was told to end, before anything of it does: /readyz says so first.
 	stopping atomic.Bool
 }
@@ -120,7 +125,7 @@ func wire(ctx context.Context, cfg *Config, s *resolved, db *database, log *slog
 	}
 	options := api.Options{
 		Intake: intake{st}, History: history{st}, Orders: orders{st, fileSwitch, registry, policy, mine, log}, Keys: keys{st}, Incidents: find, Carriers: known,
-		Signatures: signatures, Rules: rules, Policy: policy, Tokens: s.tokens, Metrics: metrics, Log: log, Now: time.Now,
+		Signatures: signatures, Rules: rules, Policy: policy, Tokens: s.tokens, OIDC: cfg.identifier(), Metrics: metrics, Log: log, Now: time.Now,
 		Parts: parts,
 		NewID: func() string { return uuid.Must(uuid.NewV7()).String() }, Version: version,
 		SecureCookies: s.madeToken == "" && strings.HasPrefix(cfg.PublicURL, "https://"),
@@ -129,8 +134,27 @@ func wire(ctx context.Context, cfg *Config, s *resolved, db *database, log *slog
 		options.OneTimeCode, options.LoginToken = randomCode(), s.madeToken
 		w.loginPath = "/login?code=" + options.OneTimeCode
 	}
-	w.handler = api.New(options)
+	server := api.New(options)
+	w.handler, w.endStreams = server, server.Stop
+	if err := st.Record(ctx, startDeed(cfg, st.Node())); err != nil {
+		st.Close()
+		return nil, remotef("%w", err)
+	}
 	return w, nil
+}
+
+// startDeed records under which configuration a server works. The hash covers the defaults, and where secrets come from, not them.
+func startDeed(cfg *Config, node string) store.Deed {
+	text, err := yaml.Marshal(cfg)
+	if err != nil { // it was read from YAML
+		text = nil
+	}
+	return store.Deed{Who: store.Drydock, What: "serve.start", Why: "the server was started", After: struct {
+		Node         string `json:"node"`
+		Version      string `json:"version"`
+		Role         string `json:"role"`
+		ConfigSHA256 string `json:"config_sha256"`
+	}{node, version, cfg.Role, fmt.Sprintf("%x", sha256.Sum256(text))}}
 }
 
 func openStore(ctx context.Context, cfg *Config, s *resolved, db *database, fileSwitch func(string) string, log *slog.Logger) (*store.Store, error) {
