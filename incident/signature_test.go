@@ -177,3 +177,45 @@ func TestVerifierConcurrent(t *testing.T) {
 		t.Errorf("50 refusals in a row raised %d alarms, want 1", alarms)
 	}
 }
+
+// FuzzVerify: whatever the header says, exactly the digest of the body under the secret opens the door, in one of the places
+// where a digest may stand.
+func FuzzVerify(f *testing.F) {
+	const secret, body = "alpha", `{"event":{"id":"01TESTONLY"}}`
+	good := sign(secret, body)
+	junk := "v1=" + strings.Repeat("00", sha256.Size)
+	for _, header := range []string{good, "v1=" + strings.ToUpper(good[3:]), junk + ", " + good, " v1=zz,\t" + good, strings.Repeat(junk+",", 8) + good,
+		good[:len(good)-2], good[3:], "v1=", "v1=v1=" + good[3:], ",,,", "v2=" + good[3:], ""} {
+		f.Add(header, body)
+	}
+	v, err := NewVerifier([]string{secret}, nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, header, body string) {
+		want := sign(secret, body)
+		values, matches := 0, false
+		for _, value := range strings.Split(header, ",") {
+			value = strings.TrimSpace(value)
+			if strings.HasPrefix(value, "v1=") {
+				values++
+				// Only the digits of a digest may be written in two ways.
+				matches = matches || value[:3]+strings.ToLower(value[3:]) == want && len(value) == len(want)
+			}
+		}
+		wantErr := ErrBadSignature
+		switch {
+		case values == 0:
+			wantErr = ErrNoSignature
+		case values > maxSignatures:
+			wantErr = ErrTooManySignatures
+		case matches:
+			wantErr = nil
+		}
+		h := http.Header{}
+		h.Set(signatureHeader, header)
+		if err := v.Verify(h, []byte(body)); !errors.Is(err, wantErr) {
+			t.Errorf("Verify(%q, %q) = %v, want %v", header, body, err, wantErr)
+		}
+	})
+}

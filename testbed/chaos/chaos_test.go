@@ -84,6 +84,11 @@ func raise(t *testing.T, o options) *stage {
 		if err := s.stop(); err != nil {
 			t.Error(err)
 		}
+		if t.Failed() {
+			t.Logf("logs and configuration are in %s", s.dir)
+		} else if err := os.RemoveAll(s.dir); err != nil {
+			t.Error(err)
+		}
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -66,6 +67,7 @@ func (p plan) schedule(seed uint64) []disturbance {
 // disturber does it, and measures how soon the work of the killed and frozen is taken over.
 type disturber struct {
 	*stage
+	watch        *watch
 	postgresAway *spans
 
 	later sync.WaitGroup // restarts, thaws and measurements
@@ -84,8 +86,8 @@ type takeover struct {
 	away time.Duration
 }
 
-func (s *stage) newDisturber() *disturber {
-	return &disturber{stage: s, postgresAway: &s.postgres.away, done: map[act]int{}}
+func (n *night) newDisturber() *disturber {
+	return &disturber{stage: n.stage, watch: n.watch, postgresAway: &n.postgres.away, done: map[act]int{}}
 }
 
 func (d *disturber) fail(err error) {
@@ -170,6 +172,8 @@ func (d *disturber) hit(ctx context.Context, x disturbance, awake int, rest func
 	}
 	rest(victim)
 	for _, lease := range held {
+		_, key, _ := strings.Cut(lease.Target, "/") // after the carrier's name
+		d.watch.holderCrashed(key, at)
 		d.later.Go(func() { d.measure(ctx, x.act, lease, at) })
 	}
 	return nil

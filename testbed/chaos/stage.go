@@ -78,11 +78,10 @@ var configTemplate = template.Must(template.New("drydock.yaml").Option("missingk
 func newStage(ctx context.Context, o options) (*stage, error) {
 	s := &stage{options: o, ctx: ctx}
 	var err error
-	// Not the test's directory: a socket's path may have 107 characters.
+	// Not the test's directory: a socket's path may have 107 characters, and the logs of a failed test must stay.
 	if s.dir, err = os.MkdirTemp("", "chaos-"); err != nil {
 		return s, fmt.Errorf("make directory: %w", err)
 	}
-	s.atStop(func() error { return os.RemoveAll(s.dir) })
 	for _, step := range []func() error{s.startPostgres, s.startPager, s.startCarriers, s.startReplicas} {
 		if err := step(); err != nil {
 			return s, err

@@ -16,8 +16,8 @@ import (
 	"github.com/drydock/drydock/playbook/kube"
 )
 
-// longestAbsent is how long a DaemonSet may be away while it is put back (I1). Time in which no database was there does not count:
-// nothing can be promised then.
+// longestAbsent is how long a DaemonSet may be away while it is put back: 60 s after any crash (I1). So the time counts from the
+// newest crash of a replica that held its lease, and without the time in which there was no database.
 const longestAbsent = 60 * time.Second
 
 // watch follows the nodes and DaemonSets past Drydock, all the time.
@@ -34,12 +34,13 @@ type watch struct {
 	expected map[string]bool
 	longest  time.Duration // that a DaemonSet was away for a reapply
 	reapply  int           // that were seen
+	crashed  map[string]time.Time
 }
 
 // newWatch starts watching, until the stage ends.
 func (n *night) newWatch(client kubernetes.Interface) error {
 	w := &watch{complain: n.complain, excused: n.postgres.away.within, carriers: map[string]string{}, persons: map[string]bool{},
-		marked: map[string]string{}, cordons: map[string]int{}, absent: map[string]time.Time{}, expected: map[string]bool{}}
+		marked: map[string]string{}, cordons: map[string]int{}, absent: map[string]time.Time{}, expected: map[string]bool{}, crashed: map[string]time.Time{}}
 	for _, t := range n.targets() {
 		w.persons[t.personsNode()] = true
 		for i := range nodesOfTarget {
@@ -127,10 +128,20 @@ func (w *watch) sawDaemonSet(o any, there bool) {
 		away := now.Sub(since)
 		w.reapply++
 		w.longest = max(w.longest, away)
-		if away-w.excused(since, now) > longestAbsent {
-			w.complain("I1: DaemonSet %s was away for %v", key, away)
+		if crash := w.crashed[key]; crash.After(since) {
+			since = crash
+		}
+		if alone := now.Sub(since) - w.excused(since, now); alone > longestAbsent {
+			w.complain("I1: DaemonSet %s was away for %v, the last %v of it without a crash", key, away, alone)
 		}
 	}
+}
+
+// holderCrashed says that the replica that worked on a DaemonSet is gone.
+func (w *watch) holderCrashed(key string, at time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.crashed[key] = at
 }
 
 // expectAbsent says whether a DaemonSet is away because we deleted it.
