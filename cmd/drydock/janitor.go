@@ -30,7 +30,7 @@ const (
 	marksAfter = 20 * time.Second
 	// searchesPerRound and atOnce keep hundreds of carriers from being connected to at one moment.
 	searchesPerRound = 20
-	atOnce        = 8
+	atOnce           = 8
 )
 
 // When an undo that is owed is blocked, so that people are told: a DaemonSet must exist again within 60 s (I1), a cordon
