@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -127,7 +128,8 @@ func TestCommands(t *testing.T) {
 		"replay, no database":      {args: []string{"replay", "--all", "--config", secret}, env: map[string]string{"DATABASE_URL": "postgres://drydock:hunter2@127.0.0.1:1/drydock"}, code: 3, stderr: []string{"127.0.0.1:1"}},
 		"doctor":                   {args: []string{"doctor"}, code: 2, stderr: []string{"doctor is not available yet"}},
 		"audit verify":             {args: []string{"audit", "verify"}, code: 2, stderr: []string{"audit verify is not available yet"}},
-		"stats":                    {args: []string{"stats"}, code: 2, stderr: []string{"stats is not available yet"}},
+		"stats, odd time":          {args: []string{"stats", "--since", "x", "--token", "x"}, code: 2, stderr: []string{"2026-11-22T08:00:00Z"}},
+		"kill-switch, odd carrier": {args: []string{"kill-switch", "on", "--file", "--reason", "x", "--carrier", "../x", "--config", good}, code: 2, stderr: []string{"not the name of a carrier"}},
 		"pagerduty connect":        {args: []string{"pagerduty", "connect"}, code: 2, stderr: []string{"pagerduty connect is not available yet"}},
 	}
 	for name, tt := range tests {
@@ -244,7 +246,7 @@ func TestContractsCommands(t *testing.T) {
 
 func TestClientExitCodes(t *testing.T) {
 	t.Parallel()
-	for status, code := range map[int]int{200: 0, 201: 0, 400: 2, 401: 1, 403: 1, 404: 1, 409: 1, 422: 2, 500: 3, 502: 3, 503: 3} {
+	for status, code := range map[int]int{200: 0, 201: 0, 400: 2, 401: 1, 403: 1, 404: 1, 409: 1, 422: 2, 429: 3, 500: 3, 502: 3, 503: 3} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("Authorization") != "Bearer secret" {
 				t.Errorf("Authorization %q", r.Header.Get("Authorization"))
@@ -258,7 +260,7 @@ func TestClientExitCodes(t *testing.T) {
 		}))
 		for _, args := range [][]string{
 			{"runs", "get", "r1"}, {"runs", "retrigger", "r1", "--reason", "x"}, {"runs", "retrigger", "--incident", "Q1", "--reason", "x"},
-			{"runs", "cancel", "r1"}, {"runs", "approve", "r1", "--plan-hash", "p"}, {"runs", "approve", "r1", "p"}, {"kill-switch", "off", "--reason", "x"},
+			{"stats"}, {"runs", "list"}, {"runs", "cancel", "r1"}, {"runs", "approve", "r1", "--plan-hash", "p"}, {"runs", "approve", "r1", "p"}, {"kill-switch", "off", "--reason", "x"},
 		} {
 			got := drydock(t.Context(), map[string]string{"DRYDOCK_URL": server.URL, "DRYDOCK_TOKEN": "secret"}, args...)
 			if got.code != code {
@@ -272,31 +274,57 @@ func TestClientExitCodes(t *testing.T) {
 	}
 }
 
-func TestRunsListAndWatch(t *testing.T) {
+func TestRunsList(t *testing.T) {
 	t.Parallel()
-	looks := 0
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch r.URL.Path {
-		case "/api/v1/runs":
-			if r.URL.RawQuery != "carrier=c1&limit=2" {
-				t.Errorf("query %q", r.URL.RawQuery)
-			}
-			_, _ = w.Write([]byte(`{"items":[{"id":"r1","carrier":"c1","namespace":"m","daemonset":"d","state":"draining","finding":"node_full","started_at":"2026-11-22T03:04:05Z"}],"next_cursor":"abc"}`))
-		default:
-			looks++
-			_, _ = w.Write([]byte(`{"id":"r1","state":"resolved","finding":"healthy","why":"all is well","outcome":"resolved"}`))
+		if r.URL.Path != "/api/v1/runs" || r.URL.RawQuery != "carrier=c1&since=2026-11-22T00%3A00%3A00Z&limit=2" {
+			t.Errorf("%s", r.URL)
 		}
+		_, _ = w.Write([]byte(`{"items":[{"id":"r1","carrier":"c1","namespace":"m","daemonset":"d\u001b[2J","state":"draining","finding":"node_full","started_at":"2026-11-22T03:04:05Z"}],"next_cursor":"abc"}`))
 	}))
 	t.Cleanup(server.Close)
 	env := map[string]string{"DRYDOCK_URL": server.URL, "DRYDOCK_TOKEN": "secret"}
-	got := drydock(t.Context(), env, "runs", "list", "--carrier", "c1", "--limit", "2")
-	want := "ID   CARRIER   DAEMONSET   STATE      FINDING     STARTED\nr1   c1        m/d         draining   node_full   2026-11-22T03:04:05Z\n"
+	got := drydock(t.Context(), env, "runs", "list", "--carrier", "c1", "--limit", "2", "--since", "2026-11-22T00:00:00Z")
+	want := "ID   CARRIER   DAEMONSET   STATE      FINDING     STARTED\nr1   c1        m/d·[2J     draining   node_full   2026-11-22T03:04:05Z\n"
 	if got.code != 0 || got.stdout != want || !strings.Contains(got.stderr, "--cursor abc") {
 		t.Errorf("exit %d\n%s%s", got.code, got.stdout, got.stderr)
 	}
+}
+
+// events is a server whose stream breaks after the first connection's events, and goes on where it was.
+func events(t *testing.T, outcome string) (*httptest.Server, *[]string) {
+	var asked []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.Header.Get("Last-Event-ID"))
+		w.Header().Set("Content-Type", "text/event-stream")
+		switch r.Header.Get("Last-Event-ID") {
+		case "":
+			_, _ = io.WriteString(w, ": hello\n\nid: 1\nevent: tick\ndata: {\"seq\":1,\"at\":\"2026-11-22T03:04:05Z\",\"to\":\"draining\",\"finding\":\"node_full\",\"why\":\"it is full\"}\n\n"+
+				"id: 2\nevent: news\ndata: of a newer server\n\n")
+		case "2":
+			_, _ = io.WriteString(w, "id: 3\nevent: intent\ndata: {\"seq\":1,\"kind\":\"cordon\",\"target\":{\"kind\":\"Node\",\"name\":\"n1\"},\"promised_at\":\"2026-11-22T03:04:06Z\",\"result\":null}\n\n"+
+				"id: 4\nevent: end\ndata: {\"id\":\"r1\",\"outcome\":"+outcome+",\"why\":\"all is well\"}\n\n")
+		}
+	}))
+	t.Cleanup(server.Close)
+	return server, &asked
+}
+
+func TestRunsWatch(t *testing.T) {
+	t.Parallel()
+	server, asked := events(t, `"resolved"`)
+	env := map[string]string{"DRYDOCK_URL": server.URL, "DRYDOCK_TOKEN": "secret"}
+	got := drydock(t.Context(), env, "runs", "watch", "r1")
+	want := "03:04:05  draining              node_full        it is full\n03:04:06    1. cordon Node n1: open\nended: resolved: all is well\n"
+	want = strings.Replace(want, "open", "promised", 1)
+	if got.code != 0 || got.stdout != want || got.stderr != "" || strings.Join(*asked, " ") != " 2" {
+		t.Errorf("exit %d, asked %q\n%s%s", got.code, *asked, got.stdout, got.stderr)
+	}
+	server, _ = events(t, `"escalated"`)
+	env["DRYDOCK_URL"] = server.URL
 	got = drydock(t.Context(), env, "runs", "watch", "r1", "-o", "json")
-	if got.code != 0 || looks != 1 || strings.Count(got.stdout, "\n") != 1 || !strings.Contains(got.stdout, `"state":"resolved"`) {
-		t.Errorf("watch: exit %d after %d looks: %s%s", got.code, looks, got.stdout, got.stderr)
+	if got.code != 1 || strings.Count(got.stdout, "\n") != 3 || !strings.Contains(got.stdout, `"event":"end"`) {
+		t.Errorf("exit %d\n%s%s", got.code, got.stdout, got.stderr)
 	}
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -15,20 +14,26 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/drydock/drydock/api/client"
 )
 
-// client talks to a Drydock server for the subcommands that need one.
-type client struct {
-	base  string
-	token string
-	http  *http.Client
-}
+const (
+	clientTimeout = 30 * time.Second
+	// mostAnswer bounds what is read of an answer.
+	mostAnswer = 64 << 20
+)
 
-const clientTimeout = 30 * time.Second
+// errNoToken: the CLI can not find a token for the server.
+var errNoToken = errors.New("no API token: give --token or DRYDOCK_TOKEN")
 
 // client finds the server and the token: flags, then the environment, then the configuration's listen and the token that a
 // server on a loopback address made for itself.
-func (a *app) client() (*client, error) {
+func (a *app) client() (*client.Client, error) {
+	return a.clientWith(&http.Client{Timeout: clientTimeout})
+}
+
+func (a *app) clientWith(transport *http.Client) (*client.Client, error) {
 	server := a.server
 	token := cmp.Or(a.token, a.getenv("DRYDOCK_TOKEN"))
 	if server == "" || token == "" {
@@ -42,54 +47,55 @@ func (a *app) client() (*client, error) {
 		if token == "" {
 			b, err := os.ReadFile(filepath.Join(cfg.path(cfg.DataDir), tokenFile))
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return nil, usagef("read the server's token: %v", err)
+				return nil, usagef("read the server's token: %w", err)
 			}
 			token = strings.TrimSpace(string(b))
 		}
 	}
 	if token == "" {
-		return nil, usagef("no API token: give --token or DRYDOCK_TOKEN")
+		return nil, usagef("%w", errNoToken)
+	}
+	if strings.ContainsAny(token, "\r\n \t") {
+		return nil, usagef("the API token has white space in it")
 	}
 	u, err := url.Parse(server)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, usagef("--server %q is not an http or https address", server)
 	}
-	return &client{base: strings.TrimRight(server, "/"), token: token, http: &http.Client{Timeout: clientTimeout}}, nil
+	// A redirect would take the token to whoever it points to.
+	transport.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	c, err := client.NewClient(server, client.WithHTTPClient(transport), client.WithRequestEditorFn(func(_ context.Context, r *http.Request) error {
+		r.Header.Set("Authorization", "Bearer "+token)
+		r.Header.Set("User-Agent", "drydock/"+version)
+		return nil
+	}))
+	if err != nil {
+		return nil, usagef("%w", err)
+	}
+	return c, nil
 }
 
-// do sends a request and returns the answer's body. An answer that is not 2xx becomes an error with the contract's exit code.
-func (c *client) do(ctx context.Context, method, path string, body any) (json.RawMessage, error) {
-	var send io.Reader
-	if body != nil {
-		b, err := json.Marshal(body)
-		if err != nil {
-			return nil, fmt.Errorf("encode request: %w", err)
-		}
-		send = bytes.NewReader(b)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, c.base+path, send)
+// read takes what a call to the server gave: the answer, and its own text for -o json. An answer that is not 2xx becomes an
+// error with the contract's exit code.
+func read[T any](resp *http.Response, err error) (answer T, raw json.RawMessage, _ error) {
 	if err != nil {
-		return nil, usagef("%v", err)
-	}
-	req.Header.Set("Authorization", "Bearer "+c.token)
-	req.Header.Set("User-Agent", "drydock/"+version)
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return nil, remotef("the server does not answer: %w; is it running, and is --server right?", err)
+		return answer, nil, unanswered(err)
 	}
 	defer resp.Body.Close()
-	const most = 64 << 20
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, most))
-	if err != nil {
-		return nil, remotef("read the server's answer: %w", err)
+	if raw, err = io.ReadAll(io.LimitReader(resp.Body, mostAnswer)); err != nil {
+		return answer, nil, remotef("read the server's answer: %w", err)
 	}
-	if resp.StatusCode/100 == 2 {
-		return answer, nil
+	if resp.StatusCode/100 != 2 {
+		return answer, nil, refusal(resp.StatusCode, raw)
 	}
-	return nil, refusal(resp.StatusCode, answer)
+	if err := json.Unmarshal(raw, &answer); err != nil {
+		return answer, nil, remotef("the server's answer can not be read (is --server a Drydock?): %w", err)
+	}
+	return answer, raw, nil
+}
+
+func unanswered(err error) error {
+	return remotef("the server does not answer: %w; is it running, and is --server right?", err)
 }
 
 // refusal says what the server said.
@@ -106,20 +112,16 @@ func refusal(status int, body []byte) error {
 	switch {
 	case status == http.StatusUnauthorized, status == http.StatusForbidden, status == http.StatusNotFound, status == http.StatusConflict:
 		code = exitNo
+	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout: // come again
 	case status >= 400 && status < 500:
 		code = exitUsage
 	}
-	return &exitError{code, fmt.Errorf("the server answers %d: %s", status, text)}
-}
-
-// get reads a path into out and keeps the raw answer.
-func (c *client) get(ctx context.Context, path string, out any) (json.RawMessage, error) {
-	raw, err := c.do(ctx, http.MethodGet, path, nil)
-	if err != nil {
-		return nil, err
+	err := fmt.Errorf("the server answers %d: %s", status, one(text))
+	switch status {
+	case http.StatusUnauthorized:
+		err = fmt.Errorf("%w; is the token (--token, DRYDOCK_TOKEN) one of api_tokens?", err)
+	case http.StatusForbidden:
+		err = fmt.Errorf("%w; the token's role or carriers do not allow it", err)
 	}
-	if err := json.Unmarshal(raw, out); err != nil {
-		return nil, remotef("the server's answer can not be read: %w", err)
-	}
-	return raw, nil
+	return &exitError{code, err}
 }

@@ -1,38 +1,16 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
-)
 
-// runView is what the tables show of a run.
-type runView struct {
-	ID        string     `json:"id"`
-	Carrier   string     `json:"carrier"`
-	Namespace string     `json:"namespace"`
-	DaemonSet string     `json:"daemonset"`
-	State     string     `json:"state"`
-	Finding   string     `json:"finding"`
-	Why       string     `json:"why"`
-	Outcome   *string    `json:"outcome"`
-	StartedAt time.Time  `json:"started_at"`
-	Finished  *time.Time `json:"finished_at"`
-	Intents   []struct {
-		Seq    int    `json:"seq"`
-		Kind   string `json:"kind"`
-		Target struct {
-			Kind, Namespace, Name string
-		} `json:"target"`
-		Result *string `json:"result"`
-	} `json:"intents"`
-}
+	"github.com/drydock/drydock/api/client"
+	"github.com/drydock/drydock/playbook"
+)
 
 func newRuns(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "runs", Short: "List, show, watch, retrigger and cancel runs on a server", Args: cobra.NoArgs, RunE: helpOnly}
@@ -41,158 +19,238 @@ func newRuns(a *app) *cobra.Command {
 	return cmd
 }
 
+// runFilters are the parameters of GET /api/v1/runs, as flags.
+type runFilters struct {
+	carrier, daemonset, namespace, state, finding, outcome, incident, trigger, since, until, cursor string
+
+	limit int
+}
+
+func (f *runFilters) register(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.carrier, "carrier", "", "only runs of this carrier")
+	flags.StringVar(&f.daemonset, "daemonset", "", "only runs of DaemonSets of this name")
+	flags.StringVar(&f.namespace, "namespace", "", "only runs of DaemonSets in this namespace")
+	flags.StringVar(&f.state, "state", "", "only runs in this state")
+	flags.StringVar(&f.finding, "finding", "", "only runs with this finding")
+	flags.StringVar(&f.outcome, "outcome", "", "only runs that ended like this: resolved, escalated or stood_down")
+	flags.StringVar(&f.incident, "incident", "", "only runs of this PagerDuty incident")
+	flags.StringVar(&f.trigger, "trigger", "", "only runs that were started by this: webhook, reconcile or retrigger")
+	flags.StringVar(&f.since, "since", "", "only runs that began at or after this time (RFC 3339)")
+	flags.StringVar(&f.until, "until", "", "only runs that began before this time (RFC 3339)")
+	flags.IntVar(&f.limit, "limit", 0, "how many at most, 1 to 200 (else 50)")
+	flags.StringVar(&f.cursor, "cursor", "", "go on where an earlier list ended")
+	offer := func(flag string, values []string) {
+		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+	}
+	offer("state", texts(playbook.States()))
+	offer("finding", texts(playbook.Findings()))
+	offer("outcome", []string{"resolved", "escalated", "stood_down"})
+	offer("trigger", []string{"webhook", "reconcile", "retrigger"})
+}
+
+func texts[S ~string](list []S) []string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = string(s)
+	}
+	return out
+}
+
+// given is nil for a flag that was not given.
+func given[S ~string](s string) *S {
+	if s == "" {
+		return nil
+	}
+	v := S(s)
+	return &v
+}
+
+func (f *runFilters) params() (*client.ListRunsParams, error) {
+	p := &client.ListRunsParams{
+		Carrier: given[string](f.carrier), Daemonset: given[string](f.daemonset), Namespace: given[string](f.namespace),
+		State: given[client.State](f.state), Finding: given[client.Finding](f.finding), Outcome: given[client.Outcome](f.outcome),
+		Incident: given[string](f.incident), Trigger: given[client.Trigger](f.trigger), Cursor: given[string](f.cursor),
+	}
+	if f.limit != 0 {
+		p.Limit = &f.limit
+	}
+	for _, t := range []struct {
+		flag, text string
+		into       **time.Time
+	}{{"since", f.since, &p.Since}, {"until", f.until, &p.Until}} {
+		if t.text == "" {
+			continue
+		}
+		at, err := time.Parse(time.RFC3339, t.text)
+		if err != nil {
+			return nil, usagef("--%s %q is not a time like 2026-11-22T08:00:00Z", t.flag, t.text)
+		}
+		*t.into = &at
+	}
+	return p, nil
+}
+
 func newRunsList(a *app) *cobra.Command {
-	filters := url.Values{}
+	var filters runFilters
+	var watch bool
 	cmd := &cobra.Command{
 		Use: "list", Short: "List runs, newest first", Args: exactArgs(0),
-		Example: "  drydock runs list --carrier prod-dal10-carrier3 --limit 10\n  drydock runs list --outcome escalated -o json",
+		Long: `List runs, newest first, a page at a time. With --watch the list is followed by a line for each run that begins, moves or
+ends, until it is interrupted.`,
+		Example: `  drydock runs list --carrier prod-dal10-carrier3 --limit 10
+  drydock runs list --outcome escalated --since 2026-11-01T00:00:00Z -o json
+  drydock runs list -w`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			params, err := filters.params()
+			if err != nil {
+				return err
+			}
 			c, err := a.client()
 			if err != nil {
 				return err
 			}
-			for _, name := range runFilters {
-				if flag := cmd.Flags().Lookup(name); flag.Changed {
-					filters.Set(name, flag.Value.String())
-				}
+			if watch {
+				return a.watchRuns(cmd.Context(), c, params)
 			}
-			var page struct {
-				Items []runView `json:"items"`
-				Next  *string   `json:"next_cursor"`
-			}
-			raw, err := c.get(cmd.Context(), "/api/v1/runs?"+filters.Encode(), &page)
+			page, raw, err := read[client.RunPage](c.ListRuns(cmd.Context(), params))
 			if err != nil {
 				return err
 			}
-			return a.print(raw, func(w io.Writer) {
-				fmt.Fprintln(w, "ID\tCARRIER\tDAEMONSET\tSTATE\tFINDING\tSTARTED")
-				for _, r := range page.Items {
-					fmt.Fprintf(w, "%s\t%s\t%s/%s\t%s\t%s\t%s\n", r.ID, r.Carrier, r.Namespace, r.DaemonSet, r.State, r.Finding,
-						r.StartedAt.Format(time.RFC3339))
-				}
-				if page.Next != nil {
-					fmt.Fprintf(a.stderr, "there are more: add --cursor %s\n", *page.Next)
-				}
-			})
+			if err := a.print(raw, func(w io.Writer) { runRows(w, page.Items, true) }); err != nil {
+				return err
+			}
+			if page.NextCursor != nil && a.output == outputTable {
+				fmt.Fprintf(a.stderr, "there are more: add --cursor %s\n", *page.NextCursor)
+			}
+			return nil
 		},
 	}
-	for _, name := range runFilters {
-		cmd.Flags().String(name, "", "as in GET /api/v1/runs")
-	}
+	filters.register(cmd)
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "then follow what happens to them")
 	return cmd
 }
 
-var runFilters = []string{"carrier", "daemonset", "namespace", "state", "finding", "outcome", "incident", "trigger", "since", "until", "limit", "cursor"}
+func runRows(w io.Writer, runs []client.Run, head bool) {
+	if head {
+		fmt.Fprintln(w, "ID\tCARRIER\tDAEMONSET\tSTATE\tFINDING\tSTARTED")
+	}
+	for _, r := range runs {
+		fmt.Fprintf(w, "%s\t%s\t%s/%s\t%s\t%s\t%s\n", one(r.ID), one(r.Carrier), one(r.Namespace), one(r.Daemonset), one(string(r.State)),
+			dash(one(string(r.Finding))), r.StartedAt.Format(time.RFC3339))
+	}
+}
+
+// runArg completes the ids of the newest runs.
+func (a *app) runArg(active bool) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		c, err := a.clientWith(&http.Client{Timeout: 2 * time.Second})
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		page, _, err := read[client.RunPage](c.ListRuns(cmd.Context(), &client.ListRunsParams{}))
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		var ids []string
+		for _, r := range page.Items {
+			if !active || r.Outcome == nil {
+				ids = append(ids, cobra.CompletionWithDesc(r.ID, one(r.Carrier+" "+r.Namespace+"/"+r.Daemonset+", "+string(r.State))))
+			}
+		}
+		return ids, cobra.ShellCompDirectiveNoFileComp
+	}
+}
 
 func newRunsGet(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use: "get RUN", Short: "Show a run", Args: exactArgs(1), Example: "  drydock runs get 0198... -o json",
+		Use: "get RUN", Short: "Show a run with its ticks and what it did", Args: exactArgs(1), ValidArgsFunction: a.runArg(false),
+		Example: "  drydock runs get 0198c5d2-7f4e-7a61-9d0e-0d5c2a3b4c5d\n  drydock runs get 0198c5d2-7f4e-7a61-9d0e-0d5c2a3b4c5d -o json | jq .intents",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {
 				return err
 			}
-			var r runView
-			raw, err := c.get(cmd.Context(), runPath(args[0]), &r)
+			r, raw, err := read[client.RunDetail](c.GetRun(cmd.Context(), args[0], &client.GetRunParams{}))
 			if err != nil {
 				return err
 			}
-			return a.print(raw, func(w io.Writer) { runTable(w, r) })
+			t := a.terminal()
+			return a.printText(raw, func(w io.Writer) error { return t.run(w, r) })
 		},
 	}
 }
 
-func runPath(id string) string { return "/api/v1/runs/" + url.PathEscape(id) }
-
-func runTable(w io.Writer, r runView) {
-	fmt.Fprintf(w, "id\t%s\ncarrier\t%s\ndaemonset\t%s/%s\nstate\t%s\nfinding\t%s\nwhy\t%s\nstarted\t%s\n", r.ID, r.Carrier,
-		r.Namespace, r.DaemonSet, r.State, r.Finding, r.Why, r.StartedAt.Format(time.RFC3339))
-	if r.Finished != nil {
-		fmt.Fprintf(w, "finished\t%s\n", r.Finished.Format(time.RFC3339))
+func (t terminal) run(w io.Writer, r client.RunDetail) error {
+	facts := [][2]string{
+		{"id", r.ID}, {"carrier", r.Carrier}, {"daemonset", r.Namespace + "/" + r.Daemonset}, {"mode", string(r.Mode)}, {"state", string(r.State)},
+		{"finding", string(r.Finding)}, {"why", r.Why}, {"started", r.StartedAt.Format(time.RFC3339)},
 	}
-	if len(r.Intents) > 0 {
-		fmt.Fprintln(w, "\nSEQ\tACTION\tON\tRESULT")
+	if r.FinishedAt != nil {
+		facts = append(facts, [2]string{"finished", r.FinishedAt.Format(time.RFC3339)})
 	}
-	for _, i := range r.Intents {
-		result := "open"
-		if i.Result != nil {
-			result = *i.Result
+	if r.PlanHash != nil && *r.PlanHash != "" {
+		facts = append(facts, [2]string{"plan hash", *r.PlanHash})
+	}
+	for _, in := range r.Incidents {
+		end := "open"
+		if in.End != nil {
+			end = string(*in.End)
 		}
-		name := i.Target.Name
-		if i.Target.Namespace != "" {
-			name = i.Target.Namespace + "/" + name
-		}
-		fmt.Fprintf(w, "%d\t%s\t%s %s\t%s\n", i.Seq, i.Kind, i.Target.Kind, name, result)
+		facts = append(facts, [2]string{"incident", fmt.Sprintf("%s (%s) %s", in.ID, end, in.URL)})
 	}
+	for _, f := range facts {
+		fmt.Fprintf(w, "%-10s %s\n", f[0], t.wrap(dash(one(f[1])), 11))
+	}
+	return t.tabulate(w, func(w io.Writer) {
+		if len(r.Ticks) > 0 {
+			fmt.Fprintln(w, "\nTICK\tAT\tSTATE\tFINDING\tWHY")
+		}
+		for _, k := range r.Ticks {
+			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\n", k.Seq, k.At.UTC().Format(time.TimeOnly), one(string(k.To)), dash(one(string(k.Finding))), one(k.Why))
+		}
+		if len(r.Intents) > 0 {
+			fmt.Fprintln(w, "\nINTENT\tACTION\tON\tRESULT")
+		}
+		for _, i := range r.Intents {
+			fmt.Fprintf(w, "%d\t%s\t%s\t%s\n", i.Seq, one(string(i.Kind)), objectName(i.Target), intentResult(i))
+		}
+	})
 }
 
-const watchEvery = 2 * time.Second
-
-func newRunsWatch(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use: "watch RUN", Short: "Follow a run to its end, one line per change", Args: exactArgs(1),
-		Long: "Follow a run to its end, one line per change (JSON lines with -o json). Exit 0 when it resolved, else 1.",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			last := ""
-			ticker := time.NewTicker(watchEvery)
-			defer ticker.Stop()
-			for {
-				var r runView
-				raw, err := c.get(cmd.Context(), runPath(args[0]), &r)
-				if err != nil {
-					return err
-				}
-				if line := r.State + " " + r.Finding + " " + r.Why + strconv.Itoa(len(r.Intents)); line != last {
-					last = line
-					if err := a.watchLine(raw, r); err != nil {
-						return err
-					}
-				}
-				if r.Outcome != nil {
-					if *r.Outcome != "resolved" {
-						return answerNo()
-					}
-					return nil
-				}
-				select {
-				case <-cmd.Context().Done():
-					return &exitError{exitRemote, cmd.Context().Err()}
-				case <-ticker.C:
-				}
-			}
-		},
-	}
+func objectName(o client.Object) string {
+	return one(playbook.Ref{Kind: o.Kind, Namespace: o.Namespace, Name: o.Name}.String())
 }
 
-func (a *app) watchLine(raw json.RawMessage, r runView) error {
-	if a.output == outputTable {
-		_, err := fmt.Fprintf(a.stdout, "%s  %-20s %-16s %s\n", time.Now().UTC().Format("15:04:05"), r.State, r.Finding, r.Why)
-		return err
+func intentResult(i client.Intent) string {
+	if i.Result == nil {
+		return "open"
 	}
-	return json.NewEncoder(a.stdout).Encode(raw)
+	return one(string(*i.Result))
 }
 
 func newRunsRetrigger(a *app) *cobra.Command {
 	var reason, incidentID string
 	cmd := &cobra.Command{
 		Use: "retrigger RUN | --incident ID", Short: "Start a new run of a run's target, or of an incident", Args: cobra.MaximumNArgs(1),
-		Example: "  drydock runs retrigger 0198... --reason 'disk was cleaned'\n  drydock runs retrigger --incident Q1ABCDEF --reason 'webhook was lost'",
+		Example:           "  drydock runs retrigger 0198c5d2-7f4e-7a61-9d0e-0d5c2a3b4c5d --reason 'disk was cleaned'\n  drydock runs retrigger --incident Q1ABCDEF --reason 'webhook was lost'",
+		ValidArgsFunction: a.runArg(false),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var path string
-			switch {
-			case len(args) == 1 && incidentID == "":
-				path = runPath(args[0]) + "/retrigger"
-			case len(args) == 0 && incidentID != "":
-				path = "/api/v1/incidents/" + url.PathEscape(incidentID) + "/retrigger"
-			default:
+			if (len(args) == 1) == (incidentID != "") {
 				return usagef("name either a run or --incident")
 			}
-			_, err := a.order(cmd, http.MethodPost, path, map[string]string{"reason": reason})
-			return err
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			body := client.Retrigger{Reason: reason}
+			if len(args) == 1 {
+				return printOrder(a)(c.RetriggerRun(cmd.Context(), args[0], &client.RetriggerRunParams{}, body))
+			}
+			return printOrder(a)(c.RetriggerIncident(cmd.Context(), incidentID, &client.RetriggerIncidentParams{}, body))
 		},
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "why; it is kept with the run (required)")
@@ -203,10 +261,14 @@ func newRunsRetrigger(a *app) *cobra.Command {
 func newRunsCancel(a *app) *cobra.Command {
 	var reason string
 	cmd := &cobra.Command{
-		Use: "cancel RUN", Short: "Stop a run at its next safe point; what it changed is put back", Args: exactArgs(1),
+		Use: "cancel RUN", Short: "Stop a run at its next safe point; what it changed is put back", Args: exactArgs(1), ValidArgsFunction: a.runArg(true),
+		Example: "  drydock runs cancel 0198c5d2-7f4e-7a61-9d0e-0d5c2a3b4c5d --reason 'we repair it by hand'",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, err := a.order(cmd, http.MethodPost, runPath(args[0])+"/cancel", map[string]string{"reason": reason})
-			return err
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			return printOrder(a)(c.CancelRun(cmd.Context(), args[0], &client.CancelRunParams{}, client.Cancel{Reason: given[string](reason)}))
 		},
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "why")
@@ -216,8 +278,8 @@ func newRunsCancel(a *app) *cobra.Command {
 func newRunsApprove(a *app) *cobra.Command {
 	var hash string
 	cmd := &cobra.Command{
-		Use: "approve RUN [PLAN-HASH]", Short: "Approve the plan that a run waits for", Args: cobra.RangeArgs(1, 2),
-		Example: "  drydock runs approve 0198... --plan-hash 5f3a...",
+		Use: "approve RUN [PLAN-HASH]", Short: "Approve the plan that a run waits for", Args: cobra.RangeArgs(1, 2), ValidArgsFunction: a.runArg(true),
+		Example: "  drydock runs approve 0198c5d2-7f4e-7a61-9d0e-0d5c2a3b4c5d --plan-hash 5f3ad01be2c99a10",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 2 {
 				if hash != "" && hash != args[1] {
@@ -226,62 +288,34 @@ func newRunsApprove(a *app) *cobra.Command {
 				hash = args[1]
 			}
 			if hash == "" {
-				return usagef("--plan-hash is missing: it is plan_hash in \"drydock runs get %s -o json\"", args[0])
+				return usagef("--plan-hash is missing: \"drydock runs get %s\" shows it with the plan", one(args[0]))
 			}
-			_, err := a.order(cmd, http.MethodPost, runPath(args[0])+"/approve", map[string]string{"plan_hash": hash})
-			return err
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			return printOrder(a)(c.ApproveRun(cmd.Context(), args[0], &client.ApproveRunParams{}, client.Approve{PlanHash: hash}))
 		},
 	}
 	cmd.Flags().StringVar(&hash, "plan-hash", "", "the hash of the plan that you looked at (required)")
 	return cmd
 }
 
-// order sends an order, prints the answer and returns it.
-func (a *app) order(cmd *cobra.Command, method, path string, body any) (answer map[string]any, err error) {
-	c, err := a.client()
-	if err != nil {
-		return nil, err
-	}
-	raw, err := c.do(cmd.Context(), method, path, body)
-	if err != nil {
-		return nil, err
-	}
-	if err := json.Unmarshal(raw, &answer); err != nil {
-		return nil, remotef("the server's answer can not be read: %w", err)
-	}
-	return answer, a.print(raw, func(w io.Writer) {
-		for _, key := range []string{"id", "state", "engaged", "carrier", "reason"} {
-			if v, ok := answer[key]; ok && v != nil {
-				fmt.Fprintf(w, "%s\t%v\n", key, v)
-			}
+// printOrder prints what became of an order.
+func printOrder(a *app) func(*http.Response, error) error {
+	return func(resp *http.Response, err error) error {
+		answer, raw, err := read[map[string]any](resp, err)
+		if err != nil {
+			return err
 		}
-	})
+		return a.print(raw, func(w io.Writer) { orderRows(w, answer) })
+	}
 }
 
-func newKillSwitch(a *app) *cobra.Command {
-	cmd := &cobra.Command{Use: "kill-switch", Short: "Stop all changes, or allow them again", Args: cobra.NoArgs, RunE: helpOnly}
-	for _, on := range []bool{true, false} {
-		use, short := "off", "Allow changes again"
-		if on {
-			use, short = "on", "Stop every new change, on all carriers or one; undoing goes on"
+func orderRows(w io.Writer, answer map[string]any) {
+	for _, key := range []string{"id", "state", "plan_hash", "engaged", "carrier", "reason"} {
+		if v, ok := answer[key]; ok && v != nil {
+			fmt.Fprintf(w, "%s\t%s\n", key, one(fmt.Sprint(v)))
 		}
-		var carrier, reason string
-		child := &cobra.Command{
-			Use: use, Short: short, Args: exactArgs(0), Example: "  drydock kill-switch " + use + " --carrier prod-dal10-carrier3 --reason 'network maintenance'",
-			RunE: func(cmd *cobra.Command, _ []string) error {
-				if reason == "" {
-					return usagef("--reason is missing: say why, it is kept")
-				}
-				answer, err := a.order(cmd, http.MethodPut, "/api/v1/kill-switch", map[string]any{"engaged": on, "carrier": carrier, "reason": reason})
-				if engaged, _ := answer["engaged"].(bool); err == nil && engaged && !on {
-					fmt.Fprintln(a.stderr, "drydock: changes are still stopped: a kill-switch file, or the switch of all carriers, is engaged")
-				}
-				return err
-			},
-		}
-		child.Flags().StringVar(&carrier, "carrier", "", "only this carrier")
-		child.Flags().StringVar(&reason, "reason", "", "why (required)")
-		cmd.AddCommand(child)
 	}
-	return cmd
 }
