@@ -75,10 +75,9 @@ finds out why, repairs the carrier by the runbook and proves it, or hands the in
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(
 		[]string{outputTable, outputJSON, outputYAML}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
-		newServe(a), newMigrate(a), newParse(a), newDiagnose(a), newPlan(a), newReplay(a), newStats(a), newConfig(a), newToken(a), newVersion(a), newRuns(a),
-		newKillSwitch(a), newCarriers(a),
+		newServe(a), newMigrate(a), newParse(a), newDiagnose(a), newPlan(a), newReplay(a), newStats(a), newAudit(a), newConfig(a), newToken(a),
+		newVersion(a), newRuns(a), newKillSwitch(a), newCarriers(a),
 		later("doctor", "Check the database, PagerDuty, each carrier and the rights there"),
-		later("audit", "Verify the audit log's chain", later("verify", "Verify the audit log's chain")),
 		later("pagerduty", "Connect a PagerDuty account", later("connect", "Make the webhook subscription")),
 	)
 	root.InitDefaultCompletionCmd()

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"io"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -72,4 +74,68 @@ func TestReplayOfThePrivatePostgres(t *testing.T) {
 		}
 		s.stop()
 	}
+}
+
+// The chain of a server's own deeds is whole; one that was changed behind its back is found.
+func TestAuditVerify(t *testing.T) {
+	t.Parallel()
+	s, dsn := testServer(t)
+	if code, _ := s.do("PUT", "/api/v1/kill-switch", `{"engaged":true,"reason":"test"}`, nil); code != 200 {
+		t.Fatalf("kill switch: %d", code)
+	}
+	file := writeFile(t, "drydock.yaml", "database_url: {env: DATABASE_URL}\n")
+	env := map[string]string{"DATABASE_URL": dsn}
+	if got := drydock(t.Context(), env, "audit", "verify", "--config", file); got.code != 0 || !strings.Contains(got.stdout, "the chain is whole") {
+		t.Errorf("exit %d: %s%s", got.code, got.stdout, got.stderr)
+	}
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	if _, err := conn.Exec(t.Context(), `ALTER TABLE audit DISABLE TRIGGER USER; UPDATE audit SET entry = '{"who":"nobody"}' WHERE seq = 1`); err != nil {
+		t.Fatal(err)
+	}
+	if got := drydock(t.Context(), env, "audit", "verify", "--config", file); got.code != 1 || !strings.Contains(got.stdout, "broken at entry 1") {
+		t.Errorf("exit %d: %s%s", got.code, got.stdout, got.stderr)
+	}
+}
+
+// The CLI against a server that runs: the list, the run, its stream to the end, the statistics.
+func TestCLIOnAServer(t *testing.T) {
+	t.Parallel()
+	s, _ := testServer(t)
+	env := map[string]string{"DRYDOCK_URL": s.base, "DRYDOCK_TOKEN": s.token}
+	_, a := s.webhook("w1", triggered("e1", "QTEST0000001", nodeExporterTitle))
+	run := a["run"].(string)
+	for _, tt := range []struct {
+		args string
+		want string
+	}{
+		{"runs list --carrier prod-dal10-carrier3", run}, {"runs get " + run, "prod-dal10-carrier3"}, {"stats", "FINDING"},
+		{"kill-switch on --reason test", "true"}, {"kill-switch off --reason test", "false"}, {"runs cancel " + run + " --reason test", run},
+	} {
+		if got := drydock(t.Context(), env, strings.Fields(tt.args)...); got.code != 0 || !strings.Contains(got.stdout, tt.want) {
+			t.Errorf("%s: exit %d: %s%s", tt.args, got.code, got.stdout, got.stderr)
+		}
+	}
+	// Without PagerDuty the run can not say its last words, so it goes on: the watch shows what happened and is interrupted.
+	ctx, interrupt := context.WithCancel(t.Context())
+	var stdout, stderr buffer
+	done := make(chan int, 1)
+	go func() {
+		done <- watchRun(ctx, run, env, &stdout, &stderr)
+	}()
+	eventually(t, "the stream shows a tick", func() bool { return strings.Contains(stdout.String(), "triage") })
+	interrupt()
+	if code := <-done; code != 3 || !strings.Contains(stderr.String(), "the run goes on") {
+		t.Errorf("watch: exit %d: %s%s", code, stdout.String(), stderr.String())
+	}
+	if got := drydock(t.Context(), env, "runs", "watch", "nothing"); got.code != 1 {
+		t.Errorf("watch nothing: exit %d: %s", got.code, got.stderr)
+	}
+}
+
+func watchRun(ctx context.Context, id string, env map[string]string, stdout, stderr io.Writer) int {
+	return run(ctx, []string{"runs", "watch", id}, func(name string) string { return env[name] }, stdout, stderr)
 }

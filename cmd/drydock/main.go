@@ -71,7 +71,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 // runAs is run under the name by which the program was started: as kubectl-drydock it is a plugin of kubectl.
 func runAs(ctx context.Context, name string, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	root := newRoot(&app{getenv: getenv, stdout: stdout, stderr: stderr, plugin: strings.HasPrefix(filepath.Base(name), "kubectl-")})
-	root.SetArgs(args)
+	root.SetArgs(append([]string{}, args...)) // not nil: cobra would take the program's own instead
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitDone
