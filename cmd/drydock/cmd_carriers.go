@@ -1,10 +1,9 @@
 package main
 
 import (
-	"net/http"
-	"net/url"
-
 	"github.com/spf13/cobra"
+
+	"github.com/drydock/drydock/api/client"
 )
 
 func newCarriers(a *app) *cobra.Command {
@@ -26,8 +25,11 @@ are yours to put right.`,
 			if reason == "" {
 				return usagef("--reason is missing: say why, it is kept")
 			}
-			_, err := a.order(cmd, http.MethodPost, "/api/v1/carriers/"+url.PathEscape(args[0])+"/confirm", map[string]string{"reason": reason})
-			return err
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			return printOrder(a)(c.ConfirmCarrier(cmd.Context(), args[0], &client.ConfirmCarrierParams{}, client.ConfirmCarrier{Reason: reason}))
 		},
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "why (required)")
