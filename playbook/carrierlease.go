@@ -56,7 +56,17 @@ func (s *situation) leaseRefusal() Refusal {
 
 // stale reports whether the ledger itself is behind the carrier. Then not even an undo is made: the obligations that it
 // remembers may be those of a run that the true ledger is working on, or has ended long ago.
-func (s *situation) stale() bool { return s.leaseRefusal().Name == RefusedByStale }
+func (s *situation) stale() bool {
+	if s.o.Lease.IsUnknown() {
+		return s.r.foundStale()
+	}
+	return s.leaseRefusal().Name == RefusedByStale
+}
+
+// foundStale reports whether the run stopped because the ledger is behind: that stays so while the Lease can not be read.
+func (r Run) foundStale() bool {
+	return r.Memory.Ending != nil && r.Memory.Ending.Refusal == RefusedByStale
+}
 
 // blindToChange names a reading without which no change may be made; empty when all are there.
 func (s *situation) blindToChange() string {

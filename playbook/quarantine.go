@@ -68,7 +68,38 @@ func (t *tick) quarantine() error {
 	}
 	t.run = run
 	t.log.Error("run is quarantined", "panics", run.Panics, "owed", len(run.Owed()))
-	return t.act()
+	if err := t.act(); err != nil {
+		return err
+	}
+	return t.endQuarantined()
+}
+
+// endQuarantined writes how each incident of a quarantined run ended, once PagerDuty has taken what was promised: a person may
+// have been first.
+func (t *tick) endQuarantined() error {
+	if t.run.Panics < MaxPanics {
+		return nil
+	}
+	s := &situation{r: t.run}
+	after := t.run
+	after.Incidents = append([]RunIncident(nil), t.run.Incidents...)
+	differ := false
+	for n, in := range after.Incidents {
+		if s.laneOpen(in.ID) {
+			continue
+		}
+		after.Incidents[n].End = s.incidentEnd(in)
+		differ = differ || after.Incidents[n].End != in.End
+	}
+	if !differ {
+		return nil
+	}
+	run, err := t.e.Ledger.Commit(t.h.Context(), t.h, Commit{Run: after})
+	if err != nil {
+		return fmt.Errorf("end the incidents of run %s: %w", after.ID, err)
+	}
+	t.run = run
+	return nil
 }
 
 // noteQuarantine is the last note of a quarantined run. It says only what the ledger knows.

@@ -116,7 +116,7 @@ func (r StoredRun) promised(n int) []Action {
 		switch {
 		case i.Seq <= t.Before.Intents:
 		case n+1 < len(r.Ticks) && i.Seq > r.Ticks[n+1].Before.Intents:
-		case t.To.Ended():
+		case t.To.Ended(), r.Panics >= MaxPanics && !i.PromisedAt.Before(r.FinishedAt): // a quarantine stores no tick
 		default:
 			actions = append(actions, i.Action)
 		}

@@ -64,7 +64,10 @@ func (t *tick) tidy(found ...Obligation) error {
 	if err := t.promiseOwed(owed); err != nil {
 		return err
 	}
-	return t.act()
+	if err := t.act(); err != nil {
+		return err
+	}
+	return t.endQuarantined()
 }
 
 // promiseOwed promises the undo whose turn it is, a create before an uncordon, once nothing on the carrier is unsettled.
@@ -135,7 +138,7 @@ func (t *tick) carrierLease(ctx context.Context) Reading[CarrierLease] {
 func (t *tick) stale(ctx context.Context) bool {
 	l, ok := t.carrierLease(ctx).Get()
 	if !ok {
-		return false
+		return t.run.foundStale()
 	}
 	kept, err := t.e.Ledger.Count(ctx, t.run.Target.Carrier)
 	if err != nil {

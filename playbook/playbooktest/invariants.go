@@ -184,6 +184,12 @@ func (w *World) inspectCall(call playbook.Call) {
 			w.violate("DaemonSet %s/%s is deleted without a committed backup", a.Namespace, a.Name)
 		}
 	}
+	if i.Lane.Remote() == "carrier" {
+		l := w.carriers[r.Target.Carrier].lease
+		if l.Holder == w.Policy.Installation && l.Count.Number > w.Ledger.counts[r.Target.Carrier].Number {
+			w.violate("%s was called though the ledger is behind the carrier's Lease", kind)
+		}
+	}
 	if !i.IsChange() {
 		return
 	}

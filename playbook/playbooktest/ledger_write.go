@@ -158,5 +158,8 @@ func (l *Ledger) Settle(_ context.Context, h playbook.Hold, seq int, s playbook.
 	i.SettledAt, i.Result, i.Detail, i.Receipt = l.clock.Now(), s.Result, s.Detail, s.Receipt
 	r.run.Version++
 	l.giveBack(r)
+	if at := r.run.Target.Carrier; r.run.State.Ended() && len(r.run.Owed()) == 0 && len(r.run.OpenIntents()) == 0 && l.claims[at] == r.run.ID {
+		delete(l.claims, at)
+	}
 	return share(r.run), nil
 }

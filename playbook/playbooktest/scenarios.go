@@ -114,7 +114,7 @@ func handedOver(f playbook.Finding, says string) []End {
 
 // Scenarios are the nights of the runbook, and those on which people or remotes get in the way.
 func Scenarios() []Scenario {
-	return slices.Concat(repairs(), disturbances(), outages(), calls())
+	return slices.Concat(repairs(), disturbances(), outages(), installations(), calls())
 }
 
 // repairs are the findings of the runbook, one by one.

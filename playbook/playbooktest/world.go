@@ -35,6 +35,8 @@ type World struct {
 	Policy   playbook.Policy // of every target
 	// Reapply overrides the policy's reapply for a DaemonSet.
 	Reapply map[string]playbook.Reapply
+	// Bug is what every tick that decides panics with; empty: none does.
+	Bug string
 
 	carriers map[string]*Carrier
 	engine   *playbook.Engine
@@ -91,6 +93,9 @@ func (w *World) newEngine(p *probe, clock func() time.Time) *playbook.Engine {
 		},
 		Pager: probedPager{p, w.Pager}, Promoter: probedPromoter{p, w.Promoter},
 		Policy: func(t playbook.Target) playbook.Policy {
+			if w.Bug != "" {
+				panic(w.Bug)
+			}
 			p := w.Policy
 			if r, ok := w.Reapply[t.DaemonSet]; ok {
 				p.DaemonSet.Reapply = r

@@ -51,6 +51,9 @@ const (
 	young            = "a pod of the DaemonSet was born just before its reapply"
 	slowCollector    = "the garbage collector is slow"
 	healthy          = "healthy"
+	strangers        = "another installation acts on the carrier"
+	restored         = "the database is a restored copy"
+	restoredLate     = "the database turns out to be a copy during the drain, and an admin confirms"
 )
 
 // All lists the mutants.
@@ -171,6 +174,33 @@ func All() []Mutant {
 				{"redeploy.go", "Limit: s.p.Limits.PromotionsPer6h", "Limit: 99"},
 			},
 			Scenarios: []string{slowQueue},
+		},
+		{
+			Name:      "no Lease before a change",
+			Why:       "the carrier counts the changes that its database has promised: a restored copy finds itself behind",
+			Edits:     []Edit{{"engine.go", "	if i.IsChange() {\n		if why := t.hold()", "	if false {\n		if why := t.hold()"}},
+			Scenarios: []string{drained},
+		},
+		{
+			Name:      "another installation's Lease is not heeded",
+			Why:       "one installation acts on a carrier",
+			Edits:     []Edit{{"carrierlease.go", "case l.Holder != installation:", "case l.Holder != installation && l.Holder == \"\":"}},
+			Scenarios: []string{strangers},
+		},
+		{
+			Name:      "a ledger that is behind acts",
+			Why:       "a restored copy does not know what was changed since",
+			Edits:     []Edit{{"carrierlease.go", "case l.Count.Number > kept.Number, l.Count.Number == kept.Number && l.Count.Token != kept.Token:", "case l.Count.Number < 0:"}},
+			Scenarios: []string{restored},
+		},
+		{
+			Name: "a ledger that is behind puts back",
+			Why:  "what a restored copy owes may be what the true ledger is working on",
+			Edits: []Edit{
+				{"situation.go", "if s.stale() && IsChange(a) {", "if false {"},
+				{"engine.go", "if i.Lane.Remote() == \"carrier\" && t.stale(t.h.Context()) {", "if i.Lane == \"\" {"},
+			},
+			Scenarios: []string{restoredLate},
 		},
 	}
 }
