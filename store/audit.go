@@ -116,7 +116,7 @@ type stateDeed struct {
 }
 
 // tickDeeds are the deeds of a tick: the run's start and end, and what it promised.
-func tickDeeds(f fence, before, after playbook.Run, why string) []Deed {
+func tickDeeds(f fence, c playbook.Commit, after playbook.Run) []Deed {
 	deed := func(what, why string) Deed {
 		return Deed{Who: Drydock, What: what, Why: why, Run: after.ID, Carrier: after.Target.Carrier, PlanHash: after.PlanHash}
 	}
@@ -134,14 +134,14 @@ func tickDeeds(f fence, before, after playbook.Run, why string) []Deed {
 		}{after.Target.String(), after.Mode, incidents}
 		deeds = append(deeds, d)
 	}
-	for _, i := range after.Intents[len(before.Intents):] {
-		d := deed("intent.promise", why)
+	for _, i := range after.Intents[len(c.Run.Intents):] {
+		d := deed("intent.promise", c.Tick.Why)
 		d.After = newIntentDeed(i)
 		deeds = append(deeds, d)
 	}
-	if after.State.Ended() && !before.State.Ended() {
+	if after.State.Ended() && !c.Tick.From.Ended() {
 		d := deed("run.end", after.Why)
-		d.Before = stateDeed{State: before.State}
+		d.Before = stateDeed{State: c.Tick.From}
 		d.After = stateDeed{State: after.State, Finding: after.Finding, Outcome: after.Outcome}
 		deeds = append(deeds, d)
 	}

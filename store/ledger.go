@@ -61,7 +61,7 @@ func (s *Store) Commit(ctx context.Context, h playbook.Hold, c playbook.Commit) 
 		if stored, err = s.commitTick(ctx, tx, h, f, c, w); err != nil {
 			return err
 		}
-		return audit(ctx, tx, tickDeeds(f, c.Run, stored, c.Tick.Why)...)
+		return audit(ctx, tx, tickDeeds(f, c, stored)...)
 	})
 	if err == nil {
 		return stored, nil

@@ -156,6 +156,14 @@ func (o orders) ConfirmCarrier(ctx context.Context, name, by, reason string) err
 	if err != nil {
 		return storeError(err)
 	}
+	type counted struct {
+		Holder string `json:"holder"`
+		Number int64  `json:"number"`
+	}
+	if err := o.Record(ctx, store.Deed{Who: by, What: "carrier.confirm", Why: reason, Carrier: name,
+		Before: counted{lease.Holder, lease.Count.Number}, After: counted{o.installation, count.Number}}); err != nil {
+		return storeError(err)
+	}
 	if err := carrier.TakeOver(ctx, o.installation, count); err != nil {
 		return fmt.Errorf("%w: %w", api.ErrCarrier, err)
 	}
