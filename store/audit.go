@@ -194,24 +194,17 @@ func (s *Store) Audit(ctx context.Context, f AuditFilter) (AuditPage, error) {
 	if err != nil {
 		return AuditPage{}, fmt.Errorf("list the audit log: %w", err)
 	}
-	q := &query{}
-	if f.Run != "" {
-		q.where("a.run = $", storable(f.Run))
-	}
-	if f.Carrier != "" {
-		q.where("a.carrier = $", storable(f.Carrier))
-	}
+	seq := int64(0)
 	if after.ID != "" {
-		seq, err := strconv.ParseInt(after.ID, 10, 64)
-		if err != nil {
+		if seq, err = strconv.ParseInt(after.ID, 10, 64); err != nil {
 			return AuditPage{}, fmt.Errorf("list the audit log: %w", &BadCursorError{Why: "is malformed"})
 		}
-		q.where("a.seq < $", seq)
 	}
-	sql := q.scoped(`audit a`, `a.seq, a.at, a.entry, a.prev_hash, a.hash`, `a.carrier`, f.Carriers, `a.seq DESC`, limit+1)
+	f.Limit = limit
+	q := auditQuery(f, seq)
 	var page AuditPage
 	err = s.history(ctx, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, sql, q.args...)
+		rows, err := tx.Query(ctx, q.text, q.args...)
 		if err != nil {
 			return err
 		}
@@ -227,6 +220,22 @@ func (s *Store) Audit(ctx context.Context, f AuditFilter) (AuditPage, error) {
 		page.Next = cursor{At: last.At, ID: strconv.FormatInt(last.Seq, 10), Filter: hash}.String()
 	}
 	return page, nil
+}
+
+// auditQuery is a page of the log, and one row more, before an entry; 0 is the newest page.
+func auditQuery(f AuditFilter, before int64) statement {
+	q := &query{}
+	if f.Run != "" {
+		q.where("a.run = $", storable(f.Run))
+	}
+	if f.Carrier != "" {
+		q.where("a.carrier = $", storable(f.Carrier))
+	}
+	if before > 0 {
+		q.where("a.seq < $", before)
+	}
+	text := q.scoped(`audit a`, `a.seq, a.at, a.entry, a.prev_hash, a.hash`, `a.carrier`, f.Carriers, `a.seq DESC`, pageSize(f.Limit)+1)
+	return statement{text, q.args}
 }
 
 func scanAudit(row pgx.CollectableRow) (AuditEntry, error) {

@@ -44,15 +44,26 @@ func (q *query) startedIn(f playbook.StatsFilter) {
 	}
 }
 
-func countRuns(ctx context.Context, tx pgx.Tx, f playbook.StatsFilter, stats *playbook.RunStats) error {
+// statement is a query with its text.
+type statement struct {
+	text string
+	args []any
+}
+
+func countQuery(f playbook.StatsFilter) statement {
 	q := &query{}
 	q.startedIn(f)
-	rows, err := tx.Query(ctx, q.sql(`SELECT coalesce(`+causeSQL+`, ''), grouping(`+causeSQL+`) = 1, count(*),
+	return statement{q.sql(`SELECT coalesce(`+causeSQL+`, ''), grouping(`+causeSQL+`) = 1, count(*),
 			count(*) FILTER (WHERE state = 'resolved'), count(*) FILTER (WHERE state = 'escalated'),
 			count(*) FILTER (WHERE state = 'stood_down'), count(*) FILTER (WHERE state = 'resolved' AND changed),
 			coalesce(percentile_cont(0.5) WITHIN GROUP (ORDER BY finished_at - started_at) FILTER (WHERE state = 'resolved' AND changed), '0'),
 			coalesce(percentile_cont(0.95) WITHIN GROUP (ORDER BY finished_at - started_at) FILTER (WHERE state = 'resolved' AND changed), '0')
-		FROM runs r`, `GROUP BY GROUPING SETS ((), (`+causeSQL+`))`), q.args...)
+		FROM runs r`, `GROUP BY GROUPING SETS ((), (`+causeSQL+`))`), q.args}
+}
+
+func countRuns(ctx context.Context, tx pgx.Tx, f playbook.StatsFilter, stats *playbook.RunStats) error {
+	q := countQuery(f)
+	rows, err := tx.Query(ctx, q.text, q.args...)
 	if err != nil {
 		return err
 	}
@@ -77,19 +88,24 @@ func countRuns(ctx context.Context, tx pgx.Tx, f playbook.StatsFilter, stats *pl
 	return err
 }
 
-func readShadows(ctx context.Context, tx pgx.Tx, f playbook.StatsFilter) ([]playbook.Shadow, error) {
+func shadowQuery(f playbook.StatsFilter) statement {
 	q := &query{}
 	q.startedIn(f)
 	q.where("r.mode = 'observe' AND r.finished_at IS NOT NULL")
 	q.args = append(q.args, cameBackWithin)
 	within := fmt.Sprintf("$%d::interval", len(q.args))
-	rows, err := tx.Query(ctx, q.sql(`SELECT `+causeSQL+`, r.plan_hash <> '', r.started_at,
+	return statement{q.sql(`SELECT `+causeSQL+`, r.plan_hash <> '', r.started_at,
 			EXISTS (SELECT FROM runs n WHERE n.carrier = r.carrier AND n.daemonset = r.daemonset AND n.namespace = r.namespace
 				AND n.started_at > r.started_at AND n.started_at < r.finished_at + `+within+` AND n.cause NOT IN ('', 'unknown', 'healthy')),
 			ended.received_at, ended.payload
 		FROM runs r LEFT JOIN LATERAL (SELECT e.received_at, e.payload FROM run_incidents i JOIN events e ON e.incident = i.incident
 			WHERE i.run = r.id AND e.type = 'incident.resolved' AND e.received_at >= r.started_at ORDER BY e.received_at LIMIT 1) ended ON true`,
-		fmt.Sprintf("ORDER BY r.started_at DESC LIMIT %d", maxShadows)), q.args...)
+		fmt.Sprintf("ORDER BY r.started_at DESC LIMIT %d", maxShadows)), q.args}
+}
+
+func readShadows(ctx context.Context, tx pgx.Tx, f playbook.StatsFilter) ([]playbook.Shadow, error) {
+	q := shadowQuery(f)
+	rows, err := tx.Query(ctx, q.text, q.args...)
 	if err != nil {
 		return nil, err
 	}
