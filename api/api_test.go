@@ -231,6 +231,8 @@ func (f *fakes) Approve(_ context.Context, id, hash, _ string) error {
 	f.orders++
 	r, ok := f.runs[id]
 	switch {
+	case f.orderErr != nil:
+		return f.orderErr
 	case !ok:
 		return playbook.ErrNoRun
 	case r.State != playbook.AwaitingApproval:
