@@ -20,7 +20,7 @@ LINTED  := . testbed testbed/eligibility
 # once for each, and the long sweep (20,000 simulated nights). test-fast is all
 # the others, and runs them with a PG_BIN that can not work: a test that belongs
 # here and is not listed fails instead of hiding.
-# Of these, the ones whose tests are simulations on one thread, or compile them: the
+# Of these, the ones whose tests are simulations on one thread, or compile them. The
 # race detector has nothing to find there and makes them ten times as long.
 ONE_THREAD := playbook/playbooktest/(mutants|sweep)
 NOT_FAST := cmd|migrations|store|playbook/playbooktest/(mutants|sweep)
@@ -40,8 +40,9 @@ demo: ## the runbook's four example alerts, broken and repaired on real control 
 
 .PHONY: test
 test: ## the whole suite, against real Postgres and the real control plane
-	@tools/need postgres gcc sshd
+	@tools/need postgres gcc sshd spin
 	@$(MAKE) build testbed
+	docs/model/check "0 1" "1 0"
 	go test -race -count=1 -timeout 20m $$(go list ./... | grep -vE '^[^/]+/[^/]+/[^/]+/($(ONE_THREAD))$$')
 	go test -count=1 -timeout 20m $$(go list ./... | grep -E '^[^/]+/[^/]+/[^/]+/($(ONE_THREAD))$$')
 	@# One package at a time: each starts control planes of its own, and two at once starve each other on two cores.
@@ -54,6 +55,8 @@ test-fast: ## what needs neither Postgres nor the control plane
 
 # What chaos brings in a soak. SOAK=long: a thousand kills. SEED=n repeats a night.
 SEED ?= 0
+# How many nights are simulated in a soak, from SEED on.
+SEEDS ?= 200000
 KILLS := $(if $(filter long,$(SOAK)),1000,200)
 SOAKING := go test -count=1 -v -timeout 12h ./chaos -seed $(SEED)
 
@@ -61,14 +64,16 @@ SOAKING := go test -count=1 -v -timeout 12h ./chaos -seed $(SEED)
 soak: ## an hour of faults: kills, freezes, a lost database and bad remotes (SOAK=long: more kills; SEED=n: that night again)
 	@tools/need postgres
 	@$(MAKE) build testbed
+	go test -count=1 -v -timeout 12h ./playbook/playbooktest/sweep -run 'TestSimulation$$' -from=$(SEED) -seeds=$(SEEDS)
 	cd testbed && $(SOAKING) -run TestStorm
 	cd testbed && $(SOAKING) -run TestPagerAway -pager-away 12m
 	cd testbed && $(SOAKING) -run TestBadAPIServer -latency 5s -bad-for 5m
 	cd testbed && $(SOAKING) -run TestReplicas -kills $(KILLS) -freezes 50 -longest-freeze 60s -restarts 20 -postmaster-kills 5
 
 .PHONY: model
-model: ## the exhaustive search through the machine's states (comes later)
-	@echo "make model: not there yet, it comes with a later version" >&2; exit 2
+model: ## the exhaustive search through a model of lease, intent, touch and obligation (BOUNDS='"2 1"': crashes and take-overs)
+	@tools/need gcc spin
+	docs/model/check $(BOUNDS)
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (1000000x: a million executions) each
