@@ -115,10 +115,14 @@ func (s *simulation) strangers() bool {
 	return s != nil && s.Clock.Now().Sub(s.strangerAt) < 2*giveUp
 }
 
-// sawIncident notes when the tick under way read an incident.
-func (s *simulation) sawIncident(id string) {
-	if s != nil {
+// sawIncident notes when the tick under way read an incident. A later look that fails leaves it with nothing.
+func (s *simulation) sawIncident(id string, known bool) {
+	switch {
+	case s == nil:
+	case known:
 		s.now.reads[id] = s.now.effectAt
+	default:
+		delete(s.now.reads, id)
 	}
 }
 

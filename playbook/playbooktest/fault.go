@@ -145,6 +145,7 @@ func through[T any](p *probe, op string, reach Reach, late time.Duration, do fun
 		p.w.Clock.Advance(giveUp)
 		p.w.inspect()
 		return none, fmt.Errorf("%s: %w", op, context.DeadlineExceeded)
+	case FrozenBefore, FrozenInCall, LateAfterwards, Refenced, CutOff: // a simulation's own
 	}
 	return none, fmt.Errorf("%s: %w", op, errInjected)
 }
@@ -308,12 +309,12 @@ func (p probedPager) Incident(ctx context.Context, id string, t playbook.Target,
 		return p.p.Incident(ctx, id, t, since), nil
 	})
 	if err != nil {
-		return playbook.Unknown[playbook.Incident](err.Error())
+		r = playbook.Unknown[playbook.Incident](err.Error())
 	}
 	if r.IsKnown() {
 		p.w.readAt[id] = p.w.Clock.Now()
-		p.w.sim.sawIncident(id)
 	}
+	p.w.sim.sawIncident(id, r.IsKnown())
 	return r
 }
 

@@ -303,22 +303,19 @@ func simulated[T any](p *probe, op string, reach Reach, late time.Duration, do f
 			s.landed(t, op, reach, v, err)
 		})
 	}
-	switch f.failure {
-	case CrashBefore, CrashAfter:
+	if f.failure == CrashBefore || f.failure == CrashAfter {
 		s.die(t.worker, f.answers)
 		f.answers = time.Hour // it does not live to hear it
-	case FrozenInCall:
+	}
+	if f.failure == FrozenInCall {
 		s.freeze(t.worker, f.freeze)
-	case ErrorBefore, ErrorAfter, TimeoutBefore, TimeoutAfter, LateSoon, LateLast, FrozenBefore, "":
-	default:
 	}
 	s.wait(t, f.answers)
-	switch f.failure {
-	case ErrorBefore, ErrorAfter:
+	if f.failure == ErrorBefore || f.failure == ErrorAfter {
 		err = fmt.Errorf("%s: %w", op, errInjected)
-	case TimeoutBefore, TimeoutAfter:
+	}
+	if f.failure == TimeoutBefore || f.failure == TimeoutAfter {
 		err = fmt.Errorf("%s: %w", op, context.DeadlineExceeded)
-	default:
 	}
 	if err != nil {
 		if h, isHold := any(v).(*hold); isHold && h != nil {

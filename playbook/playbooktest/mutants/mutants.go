@@ -16,9 +16,12 @@ type Mutant struct {
 	Edits []Edit
 	// Scenarios are the names of those that must notice.
 	Scenarios []string
+	// Test is the test that must notice instead, where the protection is not in what the scenarios play: its package, below
+	// package playbook, and its name.
+	Test [2]string
 }
 
-// Edit replaces a piece of a file of package playbook. Old must be there exactly once: a patch that no longer fits its
+// Edit replaces a piece of a file in or below package playbook. Old must be there exactly once: a patch that no longer fits its
 // code fails the test instead of changing nothing.
 type Edit struct {
 	File, Old, New string
@@ -54,6 +57,7 @@ const (
 	strangers        = "another installation acts on the carrier"
 	restored         = "the database is a restored copy"
 	restoredLate     = "the database turns out to be a copy during the drain, and an admin confirms"
+	controllerDead   = "file controller-dead"
 )
 
 // All lists the mutants.
@@ -201,6 +205,43 @@ func All() []Mutant {
 				{"engine.go", "if i.Lane.Remote() == \"carrier\" && t.stale(t.h.Context()) {", "if i.Lane == \"\" {"},
 			},
 			Scenarios: []string{restoredLate},
+		},
+		{
+			Name:      "a call that is not noted before it is sent",
+			Why:       "without the note nobody looks for a call of a worker that died (durability.md 2.1, rule 1)",
+			Edits:     []Edit{{"engine.go", "err := t.e.Ledger.Begin(t.h.Context(), t.h, i.Seq, t.clock().Add(callTimeout))", "err := error(nil)"}},
+			Scenarios: []string{healthy},
+		},
+		{
+			Name:      "what a slow look saw first counts from its begin",
+			Why:       "a remote that answers late must not make a sight older than it is",
+			Edits:     []Edit{{"engine.go", "		o.ReadBy = now\n", "		_ = o\n"}},
+			Scenarios: []string{slowCollector},
+		},
+		{
+			Name:      "a dead controller-manager is as good as a living one",
+			Why:       "without it the deleted DaemonSet hangs, and can not be created again (kubernetes.md fact 4)",
+			Edits:     []Edit{{"diagnose.go", "		return min(leaseFresh, c.Duration)\n	}\n	return leaseFresh\n", "	}\n	return time.Hour\n"}},
+			Scenarios: []string{controllerDead},
+		},
+		{
+			Name:  "annotations are taken off before a DaemonSet is created again",
+			Why:   "the next rollout stays on the old image for good (kubernetes.md fact 2)",
+			Edits: []Edit{{"kube/manifest.go", "	if len(annotations) == 0 {\n", "	if len(annotations) >= 0 {\n"}},
+			Test:  [2]string{"kube", "TestSanitizeKeepsWhatUsersAndToolsOwn"},
+		},
+		{
+			Name: "the template's annotations are taken off as well",
+			Why:  "another template restarts every pod (kubernetes.md fact 3)",
+			Edits: []Edit{{"kube/manifest.go", "	dropCollectorFinalizers(meta)\n	annotations :=",
+				"	dropCollectorFinalizers(meta)\n	delete(o.under(\"spec\", \"template\", \"metadata\"), \"annotations\")\n	annotations :="}},
+			Test: [2]string{"kube", "TestSanitizeKeepsWhatUsersAndToolsOwn"},
+		},
+		{
+			Name:  "any failure to construct revisions counts as forbidden",
+			Why:   "a conflict is logged after every healthy reapply (kubernetes.md fact 9)",
+			Edits: []Edit{{"controller.go", `: .*\bcontrollerrevisions\.apps\b.*\bis forbidden: User \\?["“]?([^"”\\ ]+)\\?["”]? cannot (\w+) `, `: (.*)()`}},
+			Test:  [2]string{"", "TestForbiddenLine"},
 		},
 	}
 }
