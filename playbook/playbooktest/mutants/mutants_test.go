@@ -151,3 +151,11 @@ func TestApply(t *testing.T) {
 		}
 	}
 }
+
+// TestPatchesFit says at once which patch no longer fits its code.
+func TestPatchesFit(t *testing.T) {
+	t.Parallel()
+	for _, m := range All() {
+		overlay(t, filepath.Join("..", ".."), m)
+	}
+}
