@@ -227,7 +227,8 @@ func All() []Mutant {
 		{
 			Name:  "annotations are taken off before a DaemonSet is created again",
 			Why:   "the next rollout stays on the old image for good (kubernetes.md fact 2)",
-			Edits: []Edit{{"kube/manifest.go", "	if len(annotations) == 0 {\n", "	if len(annotations) >= 0 {\n"}},
+			Edits: []Edit{{"kube/manifest.go", "		annotations[originalManager] = manager\n	}\n	if len(annotations) == 0 {\n",
+				"		annotations[originalManager] = manager\n	}\n	if len(annotations) >= 0 {\n"}},
 			Test:  [2]string{"kube", "TestSanitizeKeepsWhatUsersAndToolsOwn"},
 		},
 		{
