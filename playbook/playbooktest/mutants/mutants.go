@@ -225,11 +225,11 @@ func All() []Mutant {
 			Scenarios: []string{controllerDead},
 		},
 		{
-			Name:  "annotations are taken off before a DaemonSet is created again",
-			Why:   "the next rollout stays on the old image for good (kubernetes.md fact 2)",
+			Name: "annotations are taken off before a DaemonSet is created again",
+			Why:  "the next rollout stays on the old image for good (kubernetes.md fact 2)",
 			Edits: []Edit{{"kube/manifest.go", "		annotations[originalManager] = manager\n	}\n	if len(annotations) == 0 {\n",
 				"		annotations[originalManager] = manager\n	}\n	if len(annotations) >= 0 {\n"}},
-			Test:  [2]string{"kube", "TestSanitizeKeepsWhatUsersAndToolsOwn"},
+			Test: [2]string{"kube", "TestSanitizeKeepsWhatUsersAndToolsOwn"},
 		},
 		{
 			Name: "the template's annotations are taken off as well",
