@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
@@ -76,9 +75,7 @@ finds out why, repairs the carrier by the runbook and proves it, or hands the in
 		[]string{outputTable, outputJSON, outputYAML}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
 		newServe(a), newMigrate(a), newParse(a), newDiagnose(a), newPlan(a), newReplay(a), newStats(a), newAudit(a), newConfig(a), newToken(a),
-		newVersion(a), newRuns(a), newKillSwitch(a), newCarriers(a),
-		later("doctor", "Check the database, PagerDuty, each carrier and the rights there"),
-		later("pagerduty", "Connect a PagerDuty account", later("connect", "Make the webhook subscription")),
+		newVersion(a), newRuns(a), newKillSwitch(a), newCarriers(a), newDoctor(a), newPagerDuty(a),
 	)
 	root.InitDefaultCompletionCmd()
 	if completion, _, err := root.Find([]string{"completion"}); err == nil {
@@ -94,18 +91,6 @@ func helpOnly(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	return &exitError{code: exitUsage}
-}
-
-// later is a subcommand of the contract that does not exist yet.
-func later(use, short string, children ...*cobra.Command) *cobra.Command {
-	cmd := &cobra.Command{
-		Use: use, Short: short + " (not available yet)", DisableFlagParsing: true, Args: cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return usagef("%s is not available yet: it comes with a later version", strings.TrimPrefix(cmd.CommandPath(), "drydock "))
-		},
-	}
-	cmd.AddCommand(children...)
-	return cmd
 }
 
 // config loads the configuration that the flags name.

@@ -126,11 +126,11 @@ func TestCommands(t *testing.T) {
 		"replay, odd time":         {args: []string{"replay", "--all", "--since", "today"}, code: 2, stderr: []string{"2026-11-22T08:00:00Z"}},
 		"replay, no history":       {args: []string{"replay", "--all", "--config", good}, code: 2, stderr: []string{"there is no history in data_dir"}},
 		"replay, no database":      {args: []string{"replay", "--all", "--config", secret}, env: map[string]string{"DATABASE_URL": "postgres://drydock:hunter2@127.0.0.1:1/drydock"}, code: 3, stderr: []string{"127.0.0.1:1"}},
-		"doctor":                   {args: []string{"doctor"}, code: 2, stderr: []string{"doctor is not available yet"}},
+		"doctor, secrets":          {args: []string{"doctor", "--config", secret}, code: 2, stderr: []string{"pagerduty.token: file absent does not exist"}},
 		"audit verify, no log":     {args: []string{"audit", "verify", "--config", good}, code: 2, stderr: []string{"there is no history in data_dir"}},
 		"stats, odd time":          {args: []string{"stats", "--since", "x", "--token", "x"}, code: 2, stderr: []string{"2026-11-22T08:00:00Z"}},
 		"kill-switch, odd carrier": {args: []string{"kill-switch", "on", "--file", "--reason", "x", "--carrier", "../x", "--config", good}, code: 2, stderr: []string{"not the name of a carrier"}},
-		"pagerduty connect":        {args: []string{"pagerduty", "connect"}, code: 2, stderr: []string{"pagerduty connect is not available yet"}},
+		"pagerduty connect":        {args: []string{"pagerduty", "connect", "--config", good}, code: 2, stderr: []string{"pagerduty.token is not configured"}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func newDoctor(a *app) *cobra.Command {
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use: "doctor", Short: "Check the database, PagerDuty, each carrier, its rights and clock, Jenkins and the flag service", Args: exactArgs(0),
+		Long: `Check everything that Drydock needs, before the night: one line each, with what to do where something is wrong. It changes
+nothing. Checks run beside each other, each with a timeout.
+
+Exit 0 when all is well, 1 when something is not as it must be, 3 when a remote system did not answer (which wins), 2 when
+the configuration or a secret is missing.`,
+		Example: "  drydock doctor --config drydock.yaml\n  drydock doctor -o json | jq '.checks[] | select(.status != \"ok\")'",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := a.config()
+			if err != nil {
+				return err
+			}
+			d := &doctor{app: a, cfg: cfg, now: time.Now}
+			if err := d.secrets(); err != nil {
+				return err
+			}
+			report := d.run(cmd.Context(), timeout)
+			if err := a.print(report, func(w io.Writer) { a.doctorRows(w, report) }); err != nil {
+				return err
+			}
+			return report.exit()
+		},
+	}
+	cmd.Flags().DurationVar(&timeout, "timeout", 20*time.Second, "for each check")
+	return cmd
+}
+
+// Statuses of a check.
+const (
+	checkOK      = "ok"
+	checkNo      = "no"      // it answered, and is not as it must be
+	checkFailed  = "failed"  // it did not answer
+	checkSkipped = "skipped" // it is not configured
+)
+
+// checkResult is what a check found. Mend says what to do.
+type checkResult struct {
+	Name   string `json:"name"`
+	Status string `json:"status"`
+	Saw    string `json:"saw"`
+	Mend   string `json:"mend,omitempty"`
+}
+
+type doctorReport struct {
+	Healthy bool          `json:"healthy"`
+	Checks  []checkResult `json:"checks"`
+}
+
+func (r doctorReport) exit() error {
+	code := exitDone
+	for _, c := range r.Checks {
+		switch {
+		case c.Status == checkFailed:
+			code = exitRemote
+		case c.Status == checkNo && code == exitDone:
+			code = exitNo
+		}
+	}
+	if code == exitDone {
+		return nil
+	}
+	return &exitError{code: code}
+}
+
+func ok(format string, args ...any) checkResult {
+	return checkResult{Status: checkOK, Saw: fmt.Sprintf(format, args...)}
+}
+
+func no(mend, format string, args ...any) checkResult {
+	return checkResult{Status: checkNo, Saw: fmt.Sprintf(format, args...), Mend: mend}
+}
+
+func failed(mend string, err error) checkResult {
+	return checkResult{Status: checkFailed, Saw: err.Error(), Mend: mend}
+}
+
+func skipped(format string, args ...any) checkResult {
+	return checkResult{Status: checkSkipped, Saw: fmt.Sprintf(format, args...)}
+}
+
+// examinations is how many checks run at one time.
+const examinations = 8
+
+// run makes every check, and reports in their order.
+func (d *doctor) run(ctx context.Context, timeout time.Duration) doctorReport {
+	checks := d.checks()
+	report := doctorReport{Healthy: true, Checks: make([]checkResult, len(checks))}
+	say := d.app.progress()
+	var mu sync.Mutex
+	done := 0
+	slots := make(chan struct{}, examinations)
+	var all sync.WaitGroup
+	for i, c := range checks {
+		slots <- struct{}{}
+		all.Go(func() {
+			defer func() { <-slots }()
+			ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %s", timeout))
+			defer cancel()
+			result := c.check(ctx)
+			if cause := context.Cause(ctx); cause != nil && result.Status == checkFailed && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				result.Saw = cause.Error() + ": " + result.Saw
+			}
+			result.Name = c.name
+			mu.Lock()
+			defer mu.Unlock()
+			report.Checks[i] = result
+			done++
+			say(fmt.Sprintf("%d of %d checks done", done, len(checks)))
+		})
+	}
+	all.Wait()
+	say("")
+	for _, c := range report.Checks {
+		report.Healthy = report.Healthy && c.Status != checkNo && c.Status != checkFailed
+	}
+	return report
+}
+
+func (a *app) doctorRows(w io.Writer, r doctorReport) {
+	fmt.Fprintln(w, "STATUS\tCHECK\tSAW")
+	for _, c := range r.Checks {
+		saw := one(c.Saw)
+		if c.Mend != "" {
+			saw += "; " + one(c.Mend)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\n", c.Status, one(c.Name), saw)
+	}
+}

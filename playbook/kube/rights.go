@@ -1,0 +1,172 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+
+	"github.com/drydock/drydock/playbook"
+)
+
+// Right is something that Drydock does on a carrier and that RBAC must allow.
+type Right struct {
+	Verb, Group, Resource, Subresource, Namespace, Name string
+	// Acts: it is the acting identity's, and only needed where the carrier's mode lets Drydock change something.
+	Acts bool
+	// For says what can not be done without it.
+	For string
+}
+
+// String names the right as kubectl auth can-i does: "patch nodes", "create pods/eviction in kubx-masters".
+func (r Right) String() string {
+	s := r.Verb + " " + r.Resource
+	if r.Group != "" {
+		s += "." + r.Group
+	}
+	if r.Subresource != "" {
+		s += "/" + r.Subresource
+	}
+	if r.Name != "" {
+		s += " " + r.Name
+	}
+	if r.Namespace != "" {
+		s += " in " + r.Namespace
+	}
+	return s
+}
+
+// Needs says what rights depend on.
+type Needs struct {
+	Targets []playbook.Target // the DaemonSets that are looked after
+	Drain   []string          // drain_namespaces
+	// Restart is the driver that restarts the controller-manager, with the Deployment's place.
+	Restart ControllerManager
+}
+
+// Rights lists every right that Drydock needs on a carrier: the one place that says so.
+func Rights(n Needs) []Right {
+	const look, drain, reapply = "diagnose", "drain a full node", "reapply a DaemonSet"
+	rights := []Right{
+		{Verb: "list", Resource: "nodes", For: look},
+		{Verb: "get", Resource: "nodes", For: look},
+		{Verb: "list", Resource: "pods", For: look}, // of all namespaces: what takes a full node's slots
+		{Verb: "get", Group: "coordination.k8s.io", Resource: "leases", Namespace: controllerNamespace, Name: controllerLease, For: look},
+		{Verb: "get", Group: "coordination.k8s.io", Resource: "leases", Namespace: playbook.LeaseNamespace, Name: playbook.LeaseName, For: "know which installation may act"},
+		{Verb: "create", Group: "coordination.k8s.io", Resource: "leases", Namespace: playbook.LeaseNamespace, Acts: true, For: "say which installation may act"},
+		{Verb: "update", Group: "coordination.k8s.io", Resource: "leases", Namespace: playbook.LeaseNamespace, Name: playbook.LeaseName, Acts: true, For: "say which installation may act"},
+		{Verb: "patch", Resource: "nodes", Acts: true, For: drain},
+	}
+	namespaces := map[string]bool{}
+	for _, t := range n.Targets {
+		rights = append(rights,
+			Right{Verb: "get", Group: "apps", Resource: "daemonsets", Namespace: t.Namespace, Name: t.DaemonSet, For: look},
+			Right{Verb: "patch", Group: "apps", Resource: "daemonsets", Namespace: t.Namespace, Name: t.DaemonSet, Acts: true, For: "nudge the DaemonSet controller"},
+			Right{Verb: "delete", Group: "apps", Resource: "daemonsets", Namespace: t.Namespace, Name: t.DaemonSet, Acts: true, For: reapply})
+		if namespaces[t.Namespace] {
+			continue
+		}
+		namespaces[t.Namespace] = true
+		rights = append(rights,
+			Right{Verb: "get", Resource: "namespaces", Name: t.Namespace, For: look},
+			Right{Verb: "list", Resource: "events", Namespace: t.Namespace, For: "show evidence"},
+			Right{Verb: "get", Resource: "pods", Subresource: "log", Namespace: t.Namespace, For: "show evidence"},
+			Right{Verb: "create", Group: "apps", Resource: "daemonsets", Namespace: t.Namespace, Acts: true, For: reapply})
+	}
+	for _, ns := range n.Drain {
+		rights = append(rights,
+			Right{Verb: "list", Group: "policy", Resource: "poddisruptionbudgets", Namespace: ns, For: drain},
+			Right{Verb: "list", Group: "apps", Resource: "replicasets", Namespace: ns, For: drain},
+			Right{Verb: "get", Group: "apps", Resource: "replicasets", Namespace: ns, For: drain},
+			Right{Verb: "list", Group: "apps", Resource: "statefulsets", Namespace: ns, For: drain},
+			Right{Verb: "get", Group: "apps", Resource: "statefulsets", Namespace: ns, For: drain},
+			Right{Verb: "create", Resource: "pods", Subresource: "eviction", Namespace: ns, Acts: true, For: drain})
+	}
+	if n.Restart.Restart == "deployment" {
+		for _, verb := range []string{"get", "patch"} {
+			rights = append(rights, Right{Verb: verb, Group: "apps", Resource: "deployments", Namespace: n.Restart.Namespace, Name: n.Restart.Name,
+				Acts: verb == "patch", For: "restart the controller-manager"})
+		}
+	}
+	return rights
+}
+
+// reviewsAtOnce bounds how many access reviews are asked at one time.
+const reviewsAtOnce = 8
+
+// Denied asks the API server about each right, and returns those that it denies, in their order.
+func (c *Carrier) Denied(ctx context.Context, rights []Right) ([]Right, error) {
+	denied := make([]bool, len(rights))
+	errs := make([]error, len(rights))
+	next := make(chan int)
+	var all sync.WaitGroup
+	for range reviewsAtOnce {
+		all.Go(func() {
+			for i := range next {
+				denied[i], errs[i] = c.denied(ctx, rights[i])
+			}
+		})
+	}
+	for i := range rights {
+		next <- i
+	}
+	close(next)
+	all.Wait()
+	var list []Right
+	for i, r := range rights {
+		if errs[i] != nil {
+			return nil, errs[i] // one is enough: they have one cause
+		}
+		if denied[i] {
+			list = append(list, r)
+		}
+	}
+	return slices.Clip(list), nil
+}
+
+func (c *Carrier) denied(ctx context.Context, r Right) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	client := c.reader
+	if r.Acts {
+		client = c.actor
+	}
+	review, err := client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
+		Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Verb: r.Verb, Group: r.Group, Resource: r.Resource, Subresource: r.Subresource, Namespace: r.Namespace, Name: r.Name}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return false, fmt.Errorf("ask whether we may %s: %w", r, err)
+	}
+	return !review.Status.Allowed, nil
+}
+
+// Clock asks the API server for its time, which it sends in whole seconds.
+func (c *Carrier) Clock(ctx context.Context) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	client, ok := c.reader.CoreV1().RESTClient().(*rest.RESTClient)
+	if !ok {
+		return time.Time{}, fmt.Errorf("read clock of carrier %s: the client shows no headers", c.name)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, client.Get().AbsPath("/version").URL().String(), nil)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read clock of carrier %s: %w", c.name, err)
+	}
+	resp, err := client.Client.Do(req)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read clock of carrier %s: %w", c.name, err)
+	}
+	_ = resp.Body.Close()
+	at, err := http.ParseTime(resp.Header.Get("Date"))
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read clock of carrier %s: %w", c.name, err)
+	}
+	return at.UTC(), nil
+}
