@@ -136,6 +136,8 @@ func (s *situation) inStateFor() time.Duration {
 func (s *situation) step(st State) {
 	s.noteFound()
 	switch st {
+	case Queued:
+		s.stepQueued()
 	case Triage:
 		s.stepTriage()
 	case Redeploying:
@@ -152,7 +154,7 @@ func (s *situation) step(st State) {
 		s.stepUnwind()
 	case AwaitingApproval:
 		s.wantPromotion()
-	case Queued, WaitingForDisk, StateResolved, StateEscalated, StateStoodDown:
+	case WaitingForDisk, StateResolved, StateEscalated, StateStoodDown:
 	}
 }
 
@@ -199,6 +201,23 @@ func (s *situation) lasting() bool {
 	// While the run works on the DaemonSet, what is seen is its own doing: a reapply's DaemonSet is absent for a moment.
 	working := s.r.State == Draining || s.r.State == Reapplying || s.r.State == Redeploying
 	return !waits && !working && s.d.Confirmed
+}
+
+// stepQueued waits. A run whose turn has not come by its deadline, because an undo of the earlier one stays blocked, changed
+// nothing and owes nothing: it is handed over from where it stands (I8), as its target has room for one run that acts (I6).
+func (s *situation) stepQueued() {
+	if s.m.Ending == nil {
+		if !gTargetBusy.ok(s) || !s.overdue() {
+			return
+		}
+		s.m.Ending = &Ending{Outcome: OutcomeEscalated, Finding: s.d.Finding,
+			Why: fmt.Sprintf("the run's deadline has passed (%s) and its turn has not come: an earlier run of the same target still puts back what it changed",
+				short(s.now.Sub(s.r.StartedAt)))}
+		if s.r.Mode == ModeObserve {
+			s.m.Ending.Outcome = OutcomeStoodDown
+		}
+	}
+	s.sayEnding(nil)
 }
 
 func (s *situation) stepTriage() {
@@ -292,7 +311,7 @@ func promisesChange(ps []Promise) bool {
 // why is the run's sentence: what it sees, and what it waits for or was stopped by.
 func (s *situation) why(e edge) string {
 	switch {
-	case s.m.Ending != nil && (e.to == Unwinding || e.to.Ended()):
+	case s.m.Ending != nil && (e.to == Unwinding || e.to == Queued || e.to.Ended()):
 		return s.m.Ending.Why
 	case s.m.Waiting == waitingForClaim:
 		text := s.d.Why + "; waiting: run " + s.ledger.ClaimHolder + " is changing this carrier"

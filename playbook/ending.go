@@ -216,6 +216,12 @@ func (s *situation) stepUnwind() {
 	if s.m.Ending == nil || s.r.State != Unwinding || ((len(owed) > 0 || s.changing()) && s.inStateFor() < undoPatience) {
 		return
 	}
+	s.sayEnding(owed)
+}
+
+// sayEnding says the ending on every open incident where it was not said, or is not true any more: the note first, then the
+// escalation.
+func (s *situation) sayEnding(owed []Obligation) {
 	var unsaid []RunIncident
 	for _, in := range s.openIncidents() {
 		if last, ok := s.final(in); (!ok || (s.outdated(last) && len(owed) == 0)) && !s.laneOpen(in.ID) {

@@ -35,12 +35,17 @@ func (r row) cell(f Finding) []edge {
 
 // The guards. Each is one question about the situation.
 var (
-	gHumanActed        = &guard{"a person acted on an incident", func(s *situation) bool { _, _, ok := s.stoppingAct(); return ok }}
-	gRecovered         = &guard{"others resolved every incident", (*situation).recovered}
-	gCancelled         = &guard{"the run was cancelled", func(s *situation) bool { return s.ledger.Cancelled != "" }}
-	gKillSwitch        = &guard{"the kill switch is engaged", func(s *situation) bool { return s.ledger.KillSwitch != "" }}
-	gDeadline          = &guard{"the deadline has passed", (*situation).overdue}
-	gTargetBusy        = &guard{"another run of the target is unwinding", func(s *situation) bool { return !s.ledgerKnown || s.ledger.TargetHolder != "" }}
+	gHumanActed = &guard{"a person acted on an incident", func(s *situation) bool { _, _, ok := s.stoppingAct(); return ok }}
+	gRecovered  = &guard{"others resolved every incident", (*situation).recovered}
+	gCancelled  = &guard{"the run was cancelled", func(s *situation) bool { return s.ledger.Cancelled != "" }}
+	gKillSwitch = &guard{"the kill switch is engaged", func(s *situation) bool { return s.ledger.KillSwitch != "" }}
+	gDeadline   = &guard{"the deadline has passed", (*situation).overdue}
+	gTargetBusy = &guard{"another run of the target is unwinding", func(s *situation) bool { return !s.ledgerKnown || s.ledger.TargetHolder != "" }}
+	gGivingUp   = &guard{"its deadline has passed, and that is being said", func(s *situation) bool { return s.m.Ending != nil }}
+	gGivenUp    = &guard{"its deadline has passed, and it was handed over", func(s *situation) bool {
+		return s.m.Ending != nil && s.unwound() && s.endOutcome() == OutcomeEscalated
+	}}
+	gUnheard           = &guard{"its deadline has passed, it was noted, and nobody is to be called", func(s *situation) bool { return s.m.Ending != nil && s.unwound() }}
 	gUnconfirmed       = &guard{"not yet confirmed", func(s *situation) bool { return !s.d.Confirmed }}
 	gBlind             = &guard{"a reading beyond the carrier is missing", func(s *situation) bool { return s.blind != "" }}
 	gBlindToChange     = &guard{"a reading without which nothing may be changed is missing", func(s *situation) bool { return s.blindToChange() != "" }}
@@ -199,8 +204,14 @@ func table() map[State]row {
 	surgery := (*situation).surgeryRefusal
 	return map[State]row{
 		Queued: {
-			about:    "The run waits until an earlier run of the same target has ended.",
-			standard: []edge{{when: gTargetBusy, to: Queued}, stay(Triage)},
+			about: "The run waits until an earlier run of the same target has ended; at its own deadline it is handed over from here.",
+			standard: []edge{
+				{when: gGivenUp, to: StateEscalated},
+				{when: gUnheard, to: StateStoodDown},
+				{when: gGivingUp, to: Queued},
+				{when: gTargetBusy, to: Queued},
+				stay(Triage),
+			},
 		},
 		Triage: {
 			about:    "Look at the carrier, find out why nodes are missing, and look again until that is confirmed.",

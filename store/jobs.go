@@ -27,7 +27,7 @@ func (Tick) Kind() string { return "tick" }
 
 // InsertOpts implements river.JobArgsWithInsertOpts.
 func (Tick) InsertOpts() river.InsertOpts {
-	// The sweeper makes up for a discarded job, after 10 s. More attempts would pile up beside those that it adds.
+	// The sweeper makes up for a discarded job, after sweepAfter. More attempts would pile up beside those that it adds.
 	return river.InsertOpts{MaxAttempts: 3}
 }
 

@@ -17,7 +17,7 @@ type Stats struct {
 	OldestOwed time.Duration          // since when, for the oldest; 0 when nothing is owed
 	Unsettled  map[string]int         // intents that were promised and not settled, by remote
 	Leases     int                    // alive
-	Overdue    int                    // runs whose tick is more than 10 s late
+	Overdue    int                    // runs whose tick is later than sweepAfter
 	LookUps    int                    // jobs that wait or are tried again
 	Claims     int                    // carriers with a mutating run
 }

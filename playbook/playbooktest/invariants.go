@@ -409,19 +409,12 @@ func (w *World) said(r playbook.Run) bool {
 	return true
 }
 
-// due is when a run has to have ended: at its deadline, or when the faults stopped; one that waits in queued for the end of
-// an earlier run of its target, when that one ended.
+// due is when a run has to have ended: at its deadline, or when the faults stopped.
 func (w *World) due(r playbook.Run) time.Time {
-	due := r.Deadline
-	for _, id := range w.Ledger.Runs() {
-		if o := w.Ledger.runs[id].run; id < r.ID && o.Target == r.Target && o.State.Ended() && o.FinishedAt.After(due) {
-			due = o.FinishedAt
-		}
-	}
-	if w.healed.After(due) {
+	if w.healed.After(r.Deadline) {
 		return w.healed
 	}
-	return due
+	return r.Deadline
 }
 
 // inspectEnded is I8 for one run.
