@@ -68,7 +68,7 @@ soak: ## an hour of faults: kills, freezes, a lost database and bad remotes (SOA
 	cd testbed && $(SOAKING) -run TestStorm
 	cd testbed && $(SOAKING) -run TestPagerAway -pager-away 12m
 	cd testbed && $(SOAKING) -run TestBadAPIServer -latency 5s -bad-for 5m
-	cd testbed && $(SOAKING) -run TestReplicas -kills $(KILLS) -freezes 50 -longest-freeze 60s -restarts 20 -postmaster-kills 5
+	cd testbed && $(SOAKING) -run TestReplicas -kills $(KILLS) -freezes 50 -longest-freeze 60s -restarts 20 -postmaster-kills 5 -gap 5s
 
 .PHONY: model
 model: ## the exhaustive search through a model of lease, intent, touch and obligation (BOUNDS='"2 1"': crashes and take-overs)

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -159,6 +160,24 @@ func TestDeadHolder(t *testing.T) {
 	if now := scan[int64](f, `SELECT generation FROM leases`); now <= generation {
 		t.Errorf("generation %d follows %d", now, generation)
 	}
+}
+
+// TestDeadHolderOfMany: one pass of the sweep frees every lease of a replica that died, and wakes each run once.
+func TestDeadHolderOfMany(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	const many = 25
+	for i := range many {
+		run := f.start(fmt.Sprintf("P%d", i), target("c1", fmt.Sprintf("ds-%d", i))).ID
+		f.commit(f.acquire(run), func(c *playbook.Commit) { c.NextTick = c.NextTick.Add(time.Hour) })
+	}
+	f.exec(`UPDATE leases SET expires_at = clock_timestamp()`)
+	other := openFixture(t, f.dsn, "two/1")
+	f.must(other.SweepLeases(t.Context()))
+	f.same("leases that are held", scan[int](f, `SELECT count(*) FROM leases WHERE run <> ''`), 0)
+	f.same("runs that are due", scan[int](f, `SELECT count(*) FROM runs WHERE wake_at <= clock_timestamp()`), many)
+	f.same("jobs that are due", scan[int](f, `SELECT count(*) FROM river_job j JOIN runs r ON r.id = j.args->>'run'
+		AND (j.args->>'seq')::bigint = r.tick_seq WHERE j.scheduled_at <= clock_timestamp()`), many)
 }
 
 func TestTakeOver(t *testing.T) {

@@ -22,6 +22,7 @@ var (
 	freezes         = flag.Int("freezes", 5, "freezes of a replica")
 	longestFreeze   = flag.Duration("longest-freeze", 8*time.Second, "of the freezes, from 1 s")
 	restarts        = flag.Int("restarts", 2, "restarts of Postgres")
+	gap             = flag.Duration("gap", 3*time.Second, "between two of them, on average")
 	postmasterKills = flag.Int("postmaster-kills", 1, "kill -9 of the postmaster")
 )
 
@@ -114,6 +115,11 @@ func (n *night) report(t *testing.T) {
 	for what, times := range n.summary(n.log) {
 		t.Logf("%4d  %s", times, what)
 	}
+	for _, in := range n.pager.Incidents() {
+		if in.ServiceID == selfServiceID {
+			t.Logf("people were paged: %s", in.Title)
+		}
+	}
 	t.Logf("%d reapplies; the longest time that a DaemonSet was away: %v", n.watch.reapply, n.watch.longest)
 }
 
@@ -123,7 +129,7 @@ func TestReplicas(t *testing.T) {
 	n := newNight(t, options{seed: drawn, replicas: 3, carriers: 4, mode: playbook.ModeAct, deadline: 8 * time.Minute})
 	d := n.newDisturber()
 	p := plan{kills: *kills, freezes: *freezes, restarts: *restarts, postmasterKills: *postmasterKills,
-		shortest: time.Second, longest: max(*longestFreeze, 2*time.Second), gap: 3 * time.Second}
+		shortest: time.Second, longest: max(*longestFreeze, 2*time.Second), gap: *gap}
 	enough, stop := context.WithCancel(t.Context())
 	disturbed := make(chan error, 1)
 	go func() {
@@ -144,8 +150,10 @@ func TestReplicas(t *testing.T) {
 		t.Logf("%4d  %s", times, what)
 	}
 	for _, what := range []act{killReplica, freezeReplica} {
-		count, p50, p99, longest := d.quantiles(what)
-		t.Logf("take-over after a %s: %d measured, p50 %v, p99 %v, longest %v", what, count,
-			p50.Round(time.Millisecond), p99.Round(time.Millisecond), longest.Round(time.Millisecond))
+		for _, quiet := range []bool{true, false} {
+			count, p50, p99, longest := d.quantiles(what, quiet)
+			t.Logf("take-over after a %s (only those with no other hit before it: %v): %d measured, p50 %v, p99 %v, longest %v", what, quiet, count,
+				p50.Round(time.Millisecond), p99.Round(time.Millisecond), longest.Round(time.Millisecond))
+		}
 	}
 }

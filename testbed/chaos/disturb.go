@@ -73,6 +73,7 @@ type disturber struct {
 	later sync.WaitGroup // restarts, thaws and measurements
 
 	mu        sync.Mutex
+	hits      []time.Time // when something was done to anybody
 	done      map[act]int
 	takeovers []takeover
 	failed    []error
@@ -82,8 +83,8 @@ type disturber struct {
 type takeover struct {
 	after act
 	took  time.Duration
-	// away is how much of that Postgres was away, in which nobody can take over anything.
-	away time.Duration
+	// quiet: nobody else was killed or frozen meanwhile, another replica was awake, and Postgres was there.
+	quiet bool
 }
 
 func (n *night) newDisturber() *disturber {
@@ -129,11 +130,19 @@ func (d *disturber) do(ctx context.Context, x disturbance) error {
 	case freezeReplica:
 		return d.hit(ctx, x, 2, func(r *replica) { d.after(ctx, x.length, r.thaw) })
 	case restartPostgres:
+		d.hitNow()
 		return d.postgres.restart(ctx)
 	case killPostmaster:
+		d.hitNow()
 		return d.postgres.kill(ctx)
 	}
 	return fmt.Errorf("%q is no act", x.act)
+}
+
+func (d *disturber) hitNow() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.hits = append(d.hits, time.Now())
 }
 
 // hit stops a replica where it is, looks which leases it holds, and does the rest. It waits until so many are awake that
@@ -170,11 +179,13 @@ func (d *disturber) hit(ctx context.Context, x disturbance, awake int, rest func
 		// With the database away nobody can tell, and this one is not measured.
 		held, _ = d.postgres.heldBy(within(ctx, time.Second), node)
 	}
+	d.hitNow()
 	rest(victim)
+	somebody := slices.ContainsFunc(d.replicas, func(r *replica) bool { return r != victim && r.awake() && r.node() != "" })
 	for _, lease := range held {
 		_, key, _ := strings.Cut(lease.Target, "/") // after the carrier's name
 		d.watch.holderCrashed(key, at)
-		d.later.Go(func() { d.measure(ctx, x.act, lease, at) })
+		d.later.Go(func() { d.measure(ctx, x.act, lease, at, somebody) })
 	}
 	return nil
 }
@@ -200,10 +211,13 @@ func (d *disturber) after(ctx context.Context, length time.Duration, do func() e
 	})
 }
 
+// slowTakeover is the target for 99 of 100 take-overs.
+const slowTakeover = 5 * time.Second
+
 // takeoverPatience is when the wait for a take-over is given up; its run is then judged by its end.
 const takeoverPatience = 90 * time.Second
 
-func (d *disturber) measure(ctx context.Context, after act, lost leaseRow, since time.Time) {
+func (d *disturber) measure(ctx context.Context, after act, lost leaseRow, since time.Time, somebody bool) {
 	ctx, cancel := context.WithTimeout(ctx, takeoverPatience)
 	defer cancel()
 	var at time.Time
@@ -217,16 +231,25 @@ func (d *disturber) measure(ctx context.Context, after act, lost leaseRow, since
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.takeovers = append(d.takeovers, takeover{after, at.Sub(since), d.postgresAway.within(since, at)})
+	quiet := somebody && d.postgresAway.within(since, at) == 0
+	for _, hit := range d.hits {
+		// The hit that is measured is noted a few milliseconds after since.
+		quiet = quiet && (hit.Before(since.Add(100*time.Millisecond)) || hit.After(at))
+	}
+	d.takeovers = append(d.takeovers, takeover{after, at.Sub(since), quiet})
+	if took := at.Sub(since); took > slowTakeover {
+		d.log.Warn("a take-over was slow", "run", lost.Run, "took", took, "quiet", quiet)
+	}
 }
 
-// quantiles are those of the take-overs after an act in which Postgres was there all the time.
-func (d *disturber) quantiles(after act) (n int, p50, p99, longest time.Duration) {
+// quantiles are those of the take-overs after an act: of all of them, or of the quiet ones, which say how quick Drydock is and not
+// how often it was hit again.
+func (d *disturber) quantiles(after act, onlyQuiet bool) (n int, p50, p99, longest time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var all []time.Duration
 	for _, t := range d.takeovers {
-		if t.after == after && t.away == 0 {
+		if t.after == after && (t.quiet || !onlyQuiet) {
 			all = append(all, t.took)
 		}
 	}

@@ -3,6 +3,7 @@ package chaos
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,12 +36,13 @@ type watch struct {
 	longest  time.Duration // that a DaemonSet was away for a reapply
 	reapply  int           // that were seen
 	crashed  map[string]time.Time
+	long     map[string]bool // DaemonSets that were away for so long that people are paged
 }
 
 // newWatch starts watching, until the stage ends.
 func (n *night) newWatch(client kubernetes.Interface) error {
 	w := &watch{complain: n.complain, excused: n.postgres.away.within, carriers: map[string]string{}, persons: map[string]bool{},
-		marked: map[string]string{}, cordons: map[string]int{}, absent: map[string]time.Time{}, expected: map[string]bool{}, crashed: map[string]time.Time{}}
+		marked: map[string]string{}, cordons: map[string]int{}, absent: map[string]time.Time{}, expected: map[string]bool{}, crashed: map[string]time.Time{}, long: map[string]bool{}}
 	for _, t := range n.targets() {
 		w.persons[t.personsNode()] = true
 		for i := range nodesOfTarget {
@@ -128,6 +130,7 @@ func (w *watch) sawDaemonSet(o any, there bool) {
 		away := now.Sub(since)
 		w.reapply++
 		w.longest = max(w.longest, away)
+		w.long[key] = w.long[key] || away > longestAbsent
 		if crash := w.crashed[key]; crash.After(since) {
 			since = crash
 		}
@@ -142,6 +145,19 @@ func (w *watch) holderCrashed(key string, at time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.crashed[key] = at
+}
+
+// explains reports whether a page of Drydock about itself is due: it names a DaemonSet that was away for over a minute, because
+// one replica after the other crashed that was to put it back.
+func (w *watch) explains(page string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for key := range w.long {
+		if w.long[key] && strings.Contains(page, "DaemonSet "+key+" ") {
+			return true
+		}
+	}
+	return false
 }
 
 // expectAbsent says whether a DaemonSet is away because we deleted it.
