@@ -322,7 +322,7 @@ func (s *situation) stepCordon(n Node, pods NodePods, counted bool) {
 
 func (s *situation) cordonOf(n Node) Cordon {
 	return Cordon{Node: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion, Mark: Mark{
-		Installation: s.p.Installation, Run: s.r.ID, Since: s.now,
+		Installation: s.p.Installation, Carrier: s.r.Target.Carrier, Run: s.r.ID, Since: s.now,
 		Reason: "make room for " + s.r.Target.Namespace + "/" + s.r.Target.DaemonSet,
 	}}
 }

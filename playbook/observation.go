@@ -109,11 +109,14 @@ type Node struct {
 
 // Mark is the ownership annotation that our cordon puts on a node, in the same patch as the cordon.
 type Mark struct {
-	Installation string    `json:"installation"`
-	Run          string    `json:"run"`
-	Generation   int64     `json:"generation"` // the lease's generation: bumped by a touch
-	Since        time.Time `json:"since"`
-	Reason       string    `json:"reason"`
+	Installation string `json:"installation"`
+	// Carrier is the name under which the cluster was changed: one cluster may be configured as several carriers, and the
+	// database of one of them knows nothing of the others' runs.
+	Carrier    string    `json:"carrier,omitempty"`
+	Run        string    `json:"run"`
+	Generation int64     `json:"generation"` // the lease's generation: bumped by a touch
+	Since      time.Time `json:"since"`
+	Reason     string    `json:"reason"`
 }
 
 // Pod is a pod of the DaemonSet. A pod that waits for the scheduler has no node of its own yet; it belongs to the

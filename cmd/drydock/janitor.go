@@ -220,7 +220,10 @@ func (j *janitor) search(ctx context.Context, name string) error {
 	if mayTidy, err := j.mayTidy(ctx, name, carrier); err != nil || !mayTidy {
 		return err
 	}
-	ours := slices.DeleteFunc(marked, func(n kube.MarkedNode) bool { return n.Mark.Installation != j.installation })
+	// A mark that names no carrier is an older version's: its run's own undo takes it off.
+	ours := slices.DeleteFunc(marked, func(n kube.MarkedNode) bool {
+		return n.Mark.Installation != j.installation || n.Mark.Carrier != name
+	})
 	runs := make([]string, 0, len(ours))
 	for _, n := range ours {
 		runs = append(runs, n.Mark.Run)
