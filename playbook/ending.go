@@ -266,14 +266,15 @@ func (s *situation) forsaken(o Obligation) bool {
 	return s.r.Forsaken(o, s.now) && !s.ds().Exists
 }
 
-// undoDue spaces repeated tries of one undo: 1, 2, 4 ... seconds, at most a minute.
+// undoDue spaces repeated tries of one undo: 1, 2, 4 ... seconds, at most half a minute: a DaemonSet is to be there again within a
+// minute after the API server takes it.
 func (s *situation) undoDue(o Obligation) bool { return undoDue(s.r.Intents, o, s.now) }
 
 func undoDue(intents []Intent, o Obligation, now time.Time) bool {
 	pause, last := time.Second/2, time.Time{}
 	for _, i := range intents {
 		if i.Undoes == o.Seq && (i.Open() || !i.SentAt.IsZero()) { // what was never sent says nothing about the remote
-			pause, last = min(2*pause, time.Minute), i.SettledAt
+			pause, last = min(2*pause, 30*time.Second), i.SettledAt
 		}
 	}
 	return last.IsZero() || now.Sub(last) >= pause
