@@ -17,10 +17,10 @@ func (f *fixture) write(h playbook.StoredRun) {
 	f.must(err)
 	batch := &pgx.Batch{}
 	batch.Queue(`INSERT INTO runs (id, carrier, namespace, daemonset, trigger, requested_by, reason, retriggered_from, mode, table_version, state,
-			finding, confirmed, why, outcome, started_at, finished_at, deadline, plan_hash, memory, ticks, wake_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $16)`,
+			finding, confirmed, why, outcome, started_at, finished_at, deadline, plan_hash, memory, ticks, wake_at, panics)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $16, $22)`,
 		r.ID, r.Target.Carrier, r.Target.Namespace, r.Target.DaemonSet, r.Trigger, r.RequestedBy, r.Reason, r.RetriggeredFrom, r.Mode, r.TableVersion,
-		r.State, r.Finding, r.Confirmed, storable(r.Why), r.Outcome, r.StartedAt, orNull(r.FinishedAt), r.Deadline, r.PlanHash, memory, r.Ticks)
+		r.State, r.Finding, r.Confirmed, storable(r.Why), r.Outcome, r.StartedAt, orNull(r.FinishedAt), r.Deadline, r.PlanHash, memory, r.Ticks, r.Panics)
 	for _, in := range r.Incidents {
 		batch.Queue(`INSERT INTO run_incidents (run, incident, number, title, url, joined_at, outcome) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
 			r.ID, in.ID, in.Number, in.Title, in.URL, in.JoinedAt, in.End)
