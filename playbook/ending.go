@@ -219,6 +219,14 @@ func (s *situation) stepUnwind() {
 	s.sayEnding(owed)
 }
 
+// escalated reports whether this run has escalated the incident since it joined, in whatever state: a run says its ending in
+// queued as well, and once is enough (I7).
+func (s *situation) escalated(in RunIncident) bool {
+	return slices.ContainsFunc(s.intents(KindEscalate), func(i Intent) bool {
+		return i.Action.Target().Name == in.ID && i.PromisedAt.After(in.JoinedAt) && (i.Open() || i.Result == Happened)
+	})
+}
+
 // sayEnding says the ending on every open incident where it was not said, or is not true any more: the note first, then the
 // escalation.
 func (s *situation) sayEnding(owed []Obligation) {
@@ -236,7 +244,7 @@ func (s *situation) sayEnding(owed []Obligation) {
 	for _, in := range unsaid {
 		escalate := escalates(in)
 		s.annotate(in, s.noteEnding(in, escalate), true)
-		if _, again := s.final(in); escalate && !again {
+		if _, again := s.final(in); escalate && !again && !s.escalated(in) {
 			s.promise(Escalate{Incident: in.ID, Policy: s.p.DaemonSet.EscalationPolicy, Team: s.p.DaemonSet.Team}, 0)
 		}
 	}

@@ -237,15 +237,19 @@ func (s *simulation) fate(op string, reach Reach, late time.Duration) fate {
 		return r < 0
 	}
 	coin := s.draw.IntN(2) == 0
+	often := 1.0
+	if reach == Mutates {
+		often = 8 // there are few of these calls, and they matter most
+	}
 	switch {
-	case hits(s.rates.crash):
+	case hits(s.rates.crash * often):
 		f.failure = CrashBefore
 		if coin && reach != Reads {
 			f.failure = CrashAfter
 		} else {
 			f.lands = -1
 		}
-	case hits(s.rates.freeze):
+	case hits(s.rates.freeze * often):
 		f.freeze = time.Duration(200+s.draw.IntN(60_000)) * time.Millisecond
 		f.failure = FrozenInCall
 		if coin {
@@ -259,7 +263,7 @@ func (s *simulation) fate(op string, reach Reach, late time.Duration) fate {
 		} else {
 			f.lands = -1
 		}
-	case hits(s.rates.timeout):
+	case hits(s.rates.timeout * often):
 		f.answers, f.failure = giveUp, TimeoutBefore
 		if coin && reach != Reads {
 			f.failure = TimeoutAfter

@@ -57,7 +57,6 @@ const (
 	strangers        = "another installation acts on the carrier"
 	restored         = "the database is a restored copy"
 	restoredLate     = "the database turns out to be a copy during the drain, and an admin confirms"
-	controllerDead   = "file controller-dead"
 )
 
 // All lists the mutants.
@@ -219,10 +218,10 @@ func All() []Mutant {
 			Scenarios: []string{slowCollector},
 		},
 		{
-			Name:      "a dead controller-manager is as good as a living one",
-			Why:       "without it the deleted DaemonSet hangs, and can not be created again (kubernetes.md fact 4)",
-			Edits:     []Edit{{"diagnose.go", "		return min(leaseFresh, c.Duration)\n	}\n	return leaseFresh\n", "	}\n	return time.Hour\n"}},
-			Scenarios: []string{controllerDead},
+			Name:  "a dead controller-manager is as good as a living one",
+			Why:   "without it the deleted DaemonSet hangs, and can not be created again (kubernetes.md fact 4)",
+			Edits: []Edit{{"diagnose.go", "		return min(leaseFresh, c.Duration)\n	}\n	return leaseFresh\n", "	}\n	return time.Hour\n"}},
+			Test:  [2]string{"playbooktest/scenariofile", "TestScenarios$/^controller-dead"},
 		},
 		{
 			Name: "annotations are taken off before a DaemonSet is created again",
