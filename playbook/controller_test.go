@@ -86,3 +86,14 @@ func TestRestartNeedsProof(t *testing.T) {
 		})
 	}
 }
+
+// A controller-manager is taken for alive no longer than its own lease lasts, and never for more than half a minute: with a
+// dead one a deleted DaemonSet hangs.
+func TestAControllerIsAliveAsLongAsItsLease(t *testing.T) {
+	t.Parallel()
+	for lasts, want := range map[time.Duration]time.Duration{0: 30 * time.Second, 4 * time.Second: 4 * time.Second, time.Hour: 30 * time.Second} {
+		if got := (Controller{Duration: lasts}).freshFor(); got != want {
+			t.Errorf("a lease of %s: fresh for %s, want %s", lasts, got, want)
+		}
+	}
+}
