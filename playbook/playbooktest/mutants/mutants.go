@@ -221,7 +221,7 @@ func All() []Mutant {
 			Name:  "a dead controller-manager is as good as a living one",
 			Why:   "without it the deleted DaemonSet hangs, and can not be created again (kubernetes.md fact 4)",
 			Edits: []Edit{{"diagnose.go", "		return min(leaseFresh, c.Duration)\n	}\n	return leaseFresh\n", "	}\n	return time.Hour\n"}},
-			Test:  [2]string{"playbooktest/scenariofile", "TestScenarios$/^controller-dead"},
+			Test:  [2]string{"", "TestAControllerIsAliveAsLongAsItsLease"},
 		},
 		{
 			Name: "annotations are taken off before a DaemonSet is created again",
