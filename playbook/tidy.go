@@ -110,7 +110,8 @@ func (t *tick) forsake(owed []Obligation) error {
 		st, err := t.carrier.State(ctx, create.Target())
 		cancel()
 		if err != nil {
-			return fmt.Errorf("read %s: %w", create.Target(), err)
+			t.log.Warn("DaemonSet of a forsaken create not read", "object", create.Target().String(), "error", err)
+			continue // a node may still bear the mark
 		}
 		if !st.Exists || st.Deleting {
 			continue

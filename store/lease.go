@@ -49,7 +49,7 @@ func (s *Store) Acquire(ctx context.Context, runID string) (playbook.Hold, error
 	sent := time.Now()
 	var target string
 	var generation *int64
-	err := s.pool.QueryRow(ctx, acquireSQL, runID, s.opts.Node, s.opts.LeaseTTL).Scan(&target, &generation)
+	err := s.pool.QueryRow(ctx, acquireSQL, storable(runID), s.opts.Node, s.opts.LeaseTTL).Scan(&target, &generation)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil, playbook.ErrNoRun

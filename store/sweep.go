@@ -184,12 +184,16 @@ func (s *Store) EndedLately(ctx context.Context, within time.Duration) (map[stri
 	return ended, nil
 }
 
-// Going picks, of some runs, those that have not ended.
+// Going picks, of some runs, those that have not ended. The ids come from marks on carriers, so they may be any text.
 func (s *Store) Going(ctx context.Context, runs []string) ([]string, error) {
 	if len(runs) == 0 {
 		return nil, nil
 	}
-	return s.ids(ctx, "list runs that go on", `SELECT id FROM runs WHERE id = ANY($1) AND state NOT IN ('resolved', 'escalated', 'stood_down')`, runs)
+	asked := make([]string, len(runs))
+	for i, run := range runs {
+		asked[i] = storable(run)
+	}
+	return s.ids(ctx, "list runs that go on", `SELECT id FROM runs WHERE id = ANY($1) AND state NOT IN ('resolved', 'escalated', 'stood_down')`, asked)
 }
 
 func (s *Store) ids(ctx context.Context, what, sql string, args ...any) ([]string, error) {

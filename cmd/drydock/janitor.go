@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -52,13 +53,15 @@ type janitor struct {
 	now          func() time.Time
 	log          *slog.Logger
 
-	slots  chan struct{} // one for each look or tick under way
-	flying sync.WaitGroup
+	// One place for each tick, and for each search, under way: runs whose ticks hang do not keep carriers from being searched.
+	ticks, searches chan struct{}
+	flying          sync.WaitGroup
 
 	mu      sync.Mutex
-	busy    map[string]bool      // runs and carriers with a look or tick under way
+	busy    map[string]bool      // runs, carriers and alerts with something under way
+	ticked  map[string]time.Time // runs that want a tick, when they were last given one
 	looked  map[string]time.Time // carriers, when they were last searched
-	refused map[string]string    // carriers that may not be touched, and why
+	refused map[string]string    // searched carriers, and why they may not be touched; empty: they may
 	told    map[string]string    // what people were last told, by the alert's key
 }
 
@@ -85,15 +88,16 @@ type markedCarrier interface {
 	Do(ctx context.Context, call playbook.Call) (playbook.Settlement, error)
 }
 
-// teller tells people about Drydock's own trouble.
+// teller tells people about Drydock's own trouble. An error means that it was perhaps not heard.
 type teller interface {
-	page(ctx context.Context, key, summary string)
-	over(ctx context.Context, key string)
+	tell(ctx context.Context, key, summary string) error
+	takeBack(ctx context.Context, key string) error
 }
 
 func newJanitor(j *janitor) *janitor {
-	j.slots = make(chan struct{}, atOnce)
-	j.busy, j.looked, j.refused, j.told = map[string]bool{}, map[string]time.Time{}, map[string]string{}, map[string]string{}
+	j.ticks, j.searches = make(chan struct{}, atOnce), make(chan struct{}, atOnce)
+	j.busy, j.ticked, j.looked = map[string]bool{}, map[string]time.Time{}, map[string]time.Time{}
+	j.refused, j.told = map[string]string{}, map[string]string{}
 	return j
 }
 
@@ -109,17 +113,18 @@ func (j *janitor) round(ctx context.Context) {
 	j.tidyRuns(ctx)
 	j.searchCarriers(ctx)
 	j.pageForBlockedUndos(ctx)
+	j.pageForRefusedCarriers(ctx)
 }
 
-// start does something about a run or a carrier, unless that is under way or too much else is.
-func (j *janitor) start(ctx context.Context, what string, do func(ctx context.Context) error) bool {
+// start does something about a run or a carrier, unless that is under way or no place is left.
+func (j *janitor) start(ctx context.Context, places chan struct{}, what string, do func(ctx context.Context) error) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.busy[what] {
 		return true
 	}
 	select {
-	case j.slots <- struct{}{}:
+	case places <- struct{}{}:
 	default:
 		return false // the next round
 	}
@@ -129,7 +134,7 @@ func (j *janitor) start(ctx context.Context, what string, do func(ctx context.Co
 			j.mu.Lock()
 			defer j.mu.Unlock()
 			delete(j.busy, what)
-			<-j.slots
+			<-places
 		}()
 		bounded, cancel := context.WithTimeout(ctx, tickTime)
 		defer cancel()
@@ -161,11 +166,28 @@ func (j *janitor) tidyRuns(ctx context.Context) {
 	if err != nil {
 		j.log.WarnContext(ctx, "janitor could not look for overdue runs", "error", err)
 	}
-	for _, run := range append(owing, late...) {
-		if !j.start(ctx, "run "+run, func(ctx context.Context) error { return j.engine.Advance(ctx, run) }) {
+	for _, run := range j.inTurn(append(owing, late...)) {
+		tick := func(ctx context.Context) error {
+			j.mu.Lock()
+			j.ticked[run] = j.now()
+			j.mu.Unlock()
+			return j.engine.Advance(ctx, run)
+		}
+		if !j.start(ctx, j.ticks, "run "+run, tick) {
 			return
 		}
 	}
+}
+
+// inTurn orders runs by when they were last given a tick: those of a carrier that does not answer want one in every round, and
+// must not take all places each time.
+func (j *janitor) inTurn(runs []string) []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	maps.DeleteFunc(j.ticked, func(run string, _ time.Time) bool { return !slices.Contains(runs, run) })
+	last := maps.Clone(j.ticked)
+	slices.SortStableFunc(runs, func(a, b string) int { return last[a].Compare(last[b]) })
+	return runs
 }
 
 // searchCarriers searches the carriers whose turn it is: each one at start and each few minutes, and soon after a run there
@@ -184,7 +206,7 @@ func (j *janitor) searchCarriers(ctx context.Context) {
 	for _, name := range j.carriers.Names() {
 		j.mu.Lock()
 		last, period := j.looked[name], marksEvery
-		if _, refused := j.refused[name]; refused {
+		if j.refused[name] != "" {
 			period = marksEveryRefused
 		}
 		j.mu.Unlock()
@@ -195,7 +217,7 @@ func (j *janitor) searchCarriers(ctx context.Context) {
 	}
 	slices.SortFunc(due, func(a, b look) int { return a.last.Compare(b.last) })
 	for _, l := range due[:min(len(due), searchesPerRound)] {
-		if !j.start(ctx, "carrier "+l.carrier, func(ctx context.Context) error { return j.search(ctx, l.carrier) }) {
+		if !j.start(ctx, j.searches, "carrier "+l.carrier, func(ctx context.Context) error { return j.search(ctx, l.carrier) }) {
 			return
 		}
 	}
@@ -254,12 +276,8 @@ func (j *janitor) mayTidy(ctx context.Context, name string, carrier markedCarrie
 	}
 	no := lease.Refusal(name, j.installation, kept)
 	j.mu.Lock()
-	defer j.mu.Unlock()
-	delete(j.refused, name)
-	if no.Refuses() {
-		j.refused[name] = no.Why
-	}
-	j.pageForRefusedCarriers(ctx)
+	j.refused[name] = no.Why
+	j.mu.Unlock()
 	return !no.Refuses(), nil
 }
 
@@ -297,8 +315,6 @@ func (j *janitor) pageForBlockedUndos(ctx context.Context) {
 			blocked = append(blocked, blockedWords(o))
 		}
 	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
 	j.tell(ctx, undoBlockedKey, "Drydock can not put back what it changed: ", blocked)
 }
 
@@ -318,33 +334,67 @@ func blockedWords(o store.OwedUndo) string {
 	return fmt.Sprintf("node %s of %s is cordoned (run %s)", ref.Name, o.Carrier, o.Run)
 }
 
-// pageForRefusedCarriers tells people about carriers that wait for an admin. j.mu is held.
+// pageForRefusedCarriers tells people about carriers that wait for an admin. Before every carrier was searched, that none is
+// known to wait says nothing.
 func (j *janitor) pageForRefusedCarriers(ctx context.Context) {
+	j.mu.Lock()
 	list := make([]string, 0, len(j.refused))
 	for name, why := range j.refused {
-		list = append(list, name+": "+why)
+		if why != "" {
+			list = append(list, name+": "+why)
+		}
+	}
+	unsearched := slices.ContainsFunc(j.carriers.Names(), func(name string) bool {
+		_, searched := j.refused[name]
+		return !searched
+	})
+	raised := j.told[carrierRefusedKey] != ""
+	j.mu.Unlock()
+	if len(list) == 0 && unsearched && !raised {
+		return
 	}
 	slices.Sort(list)
 	j.tell(ctx, carrierRefusedKey, "Drydock does nothing on a carrier: ", list)
 }
 
-// tell raises an alert when there is something new to say, and takes it back when nothing is left. j.mu is held.
+// tell raises an alert when there is something new to say, and takes it back when nothing is left. It does not wait; what was
+// not heard is said again when it is called again. A replica that begins does not know what was raised before: with nothing to say
+// it takes the alert back once, or that of a replica that died would stay for good.
 func (j *janitor) tell(ctx context.Context, key, intro string, list []string) {
 	text := strings.Join(list, "; ")
-	switch {
-	case text == j.told[key]:
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if told, known := j.told[key]; (known && told == text) || j.busy[key] {
 		return
-	case len(list) == 0:
-		j.alert.over(ctx, key)
-	default:
-		shown := list[:min(len(list), shownInOneSentence)]
-		summary := intro + strings.Join(shown, "; ")
-		if more := len(list) - len(shown); more > 0 {
-			summary += fmt.Sprintf("; and %d more", more)
-		}
-		j.alert.page(ctx, key, summary)
 	}
-	j.told[key] = text
+	j.busy[key] = true
+	j.flying.Go(func() {
+		bounded, cancel := context.WithTimeout(ctx, pageTime)
+		defer cancel()
+		err := safely(func() error {
+			if len(list) == 0 {
+				return j.alert.takeBack(bounded, key)
+			}
+			return j.alert.tell(bounded, key, pageText(intro, list))
+		})
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		delete(j.busy, key)
+		if err != nil {
+			j.log.WarnContext(ctx, "self-alert was not taken; it is sent again", "key", key, "error", err)
+			return
+		}
+		j.told[key] = text
+	})
+}
+
+func pageText(intro string, list []string) string {
+	shown := list[:min(len(list), shownInOneSentence)]
+	text := intro + strings.Join(shown, "; ")
+	if more := len(list) - len(shown); more > 0 {
+		text += fmt.Sprintf("; and %d more", more)
+	}
+	return text
 }
 
 // changed are the registry's carriers whose mode lets something be changed.

@@ -2,13 +2,13 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -153,22 +153,28 @@ func newReconciling(t *testing.T) *reconciling {
 
 // pages is an Events API that notes what it is told.
 type pages struct {
-	server *httptest.Server
-	mu     sync.Mutex
-	told   []string
+	server  *httptest.Server
+	mu      sync.Mutex
+	told    []string
+	ofKey   map[string][]string
+	refuses bool
 }
 
 func newPages(t *testing.T) *pages {
-	p := &pages{}
+	p := &pages{ofKey: map[string][]string{}}
 	p.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		action := "trigger"
-		if strings.Contains(string(body), `"event_action":"resolve"`) {
-			action = "resolve"
+		var event struct {
+			Action string `json:"event_action"`
+			Key    string `json:"dedup_key"`
 		}
 		p.mu.Lock()
-		p.told = append(p.told, action)
-		p.mu.Unlock()
+		defer p.mu.Unlock()
+		if err := json.NewDecoder(r.Body).Decode(&event); err != nil || p.refuses {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		p.told = append(p.told, event.Action)
+		p.ofKey[event.Key] = append(p.ofKey[event.Key], event.Action)
 		w.WriteHeader(http.StatusAccepted)
 		_, _ = io.WriteString(w, `{"status":"success"}`)
 	}))
@@ -180,6 +186,25 @@ func (p *pages) sent() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clone(p.told)
+}
+
+// about are the actions of one alert.
+func (p *pages) about(key string) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.ofKey[key])
+}
+
+// open reports whether an alert was raised and not taken back since.
+func (p *pages) open(key string) bool {
+	said := p.about(key)
+	return len(said) > 0 && said[len(said)-1] == "trigger"
+}
+
+func (p *pages) refuse(refuses bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refuses = refuses
 }
 
 // runs are the incident's runs with their triggers, oldest first.

@@ -87,3 +87,8 @@ func (a *selfAlert) signatures(subscription string, raised bool) {
 	a.page(ctx, key, "Drydock refused three webhooks in a row for their signature (subscription "+dash(subscription)+
 		"): PagerDuty switches the subscription off for a day. Check pagerduty.webhook_secrets")
 }
+
+// quarantined is told of a run on which Drydock itself failed again and again.
+func (a *selfAlert) quarantined(run, panicked string) {
+	a.page(context.Background(), "drydock-quarantined-"+run, "Drydock failed on run "+run+" three times and handed it over: "+panicked)
+}

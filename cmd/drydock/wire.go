@@ -104,10 +104,8 @@ func wire(ctx context.Context, cfg *Config, s *resolved, db *database, log *slog
 	}
 	engine := &playbook.Engine{
 		Ledger: st, Pager: pages, Promoter: s.promoter, Policy: policy, Clock: time.Now, Log: log, Reads: 8, Ticked: countRuns(metrics),
-		Carrier: func(name string) (playbook.Carrier, error) { return registry.Carrier(name) },
-		Quarantined: func(run, panicked string) {
-			alert.page(context.WithoutCancel(ctx), "drydock-quarantined-"+run, "Drydock failed on run "+run+" three times and handed it over: "+panicked)
-		},
+		Carrier:     func(name string) (playbook.Carrier, error) { return registry.Carrier(name) },
+		Quarantined: alert.quarantined,
 	}
 	w := &wiring{close: st.Close, work: share.run}
 	parts := []api.Part{{Name: "database", Check: st.Ping}, {Name: "stopping", Check: w.checkStopping}}
