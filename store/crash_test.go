@@ -225,6 +225,13 @@ func TestKilledBackends(t *testing.T) {
 	}
 	stop()
 	wg.Wait()
+	// Its last order may still be under way on the server.
+	_ = killer.Close(t.Context())
+	f.until("the killer is gone", func() bool {
+		left := 1
+		err := f.pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE pid = $1`, killer.PgConn().PID()).Scan(&left)
+		return err == nil && left == 0
+	})
 	f.pool.Reset()
 	f.same("tick_seq", scan[int](f, `SELECT tick_seq FROM runs WHERE id = $1`, id), 41)
 	f.same("as stored", f.run(id).Run, run)
@@ -313,6 +320,8 @@ func TestRestartsUnderLoad(t *testing.T) {
 		defer mu.Unlock()
 		return len(taken)
 	}
+	// The worker itself must be up before Postgres goes: to start it again is the caller's part.
+	f.until("runs end", func() bool { return scan[int](f, `SELECT count(*) FROM runs WHERE state = 'resolved'`) > 0 })
 	for round := range 4 {
 		before := count()
 		f.until("events come in", func() bool { return count() > before+50 })
