@@ -148,7 +148,7 @@ func (w *World) inspectNodes(c *Carrier) {
 		if p.Pinned == "" || p.Node == "" || p.Terminating {
 			continue
 		}
-		if daemons[key] != "" && (w.sim == nil || !c.recreated) {
+		if daemons[key] != "" && !c.recreated {
 			w.violate("two daemon pods of %s/%s share node %s", p.Namespace, p.App, p.Node)
 		}
 		daemons[key] = p.Name
