@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/drydock/drydock/playbook"
 	"github.com/drydock/drydock/playbook/playbooktest/scenariofile"
@@ -41,8 +42,12 @@ func newStage(ctx context.Context, dir string, all []scenariofile.Scenario, data
 	st := &stage{ctx: ctx, dir: dir, all: all, databases: databases, servers: map[common]func() (*server, error){}}
 	_, _ = rand.Read(st.key[:]) // it never fails
 	st.binary = sync.OnceValues(st.build)
-	st.shared = sync.OnceValues(func() (*controlplane.Cluster, error) { return st.startCluster("shared") })
-	st.disruptive = sync.OnceValues(func() (*controlplane.Cluster, error) { return st.startCluster("disruptive") })
+	// Many scenarios at once keep the machine busy: a lease of Kubernetes' own default length is not lost by that.
+	calm := controlplane.LeaderElection{Lease: 15 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: 2 * time.Second}
+	st.shared = sync.OnceValues(func() (*controlplane.Cluster, error) { return st.startCluster("shared", calm) })
+	st.disruptive = sync.OnceValues(func() (*controlplane.Cluster, error) {
+		return st.startCluster("disruptive", controlplane.LeaderElection{}) // the short default: a dead leader is soon seen
+	})
 	return st
 }
 
@@ -57,9 +62,9 @@ func (st *stage) build() (string, error) {
 	return binary, nil
 }
 
-func (st *stage) startCluster(name string) (*controlplane.Cluster, error) {
+func (st *stage) startCluster(name string, election controlplane.LeaderElection) (*controlplane.Cluster, error) {
 	cluster, err := controlplane.Start(st.ctx, controlplane.Options{
-		Name: name, Dir: filepath.Join(st.dir, name), Nodes: -1, Masters: 1, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Name: name, Dir: filepath.Join(st.dir, name), Nodes: -1, Masters: 1, LeaderElection: election, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 	if err != nil {
 		return nil, err

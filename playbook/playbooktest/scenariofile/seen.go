@@ -68,7 +68,9 @@ func RunOf(r playbook.Run, ticks []playbook.Tick) Run {
 	for _, t := range ticks {
 		out.States = append(out.States, t.To)
 		// What is seen while the run unwinds decides nothing any more; how many looks fall into that time is chance.
-		if t.Confirmed && t.From != playbook.Unwinding {
+		// So is whether the last look before it, at a person's act, found the carrier repaired already.
+		byChance := t.From == playbook.Unwinding || (t.To == playbook.Unwinding && t.From != playbook.Verifying && t.Finding == playbook.FindingHealthy)
+		if t.Confirmed && !byChance {
 			out.Findings = append(out.Findings, t.Finding)
 		}
 	}
