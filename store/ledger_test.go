@@ -121,6 +121,7 @@ func TestLeaseLapses(t *testing.T) {
 	f.must(tx.QueryRow(t.Context(), `SELECT expires_at > clock_timestamp() FROM leases`).Scan(&alive))
 	f.same("alive for the others when its holder gives up", alive, true)
 	f.must(tx.Rollback(t.Context()))
+	f.until("it has run out for the others too", func() bool { return scan[bool](f, `SELECT expires_at <= clock_timestamp() FROM leases`) })
 	_, err = f.Commit(t.Context(), h, playbook.Commit{Run: playbook.Run{ID: id}, NextTick: time.Now()})
 	f.wantError(err, playbook.ErrLeaseLost)
 }
