@@ -82,7 +82,12 @@ func (s *Store) write(ctx context.Context, h playbook.Hold, fn func(context.Cont
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(h.Context(), func() { cancel(context.Cause(h.Context())) })()
-	return s.retry(ctx, func(tx pgx.Tx) error { return fn(ctx, tx) })
+	err := s.retry(ctx, func(tx pgx.Tx) error { return fn(ctx, tx) })
+	if h.Context().Err() != nil && errors.Is(err, context.Canceled) && !errors.Is(err, playbook.ErrLeaseLost) {
+		// pgx tells that the context has ended, and not why.
+		return fmt.Errorf("%w (%w)", context.Cause(h.Context()), err)
+	}
+	return err
 }
 
 // fence is what a write finds after it has locked the lease and the run.
