@@ -96,7 +96,7 @@ func TestPagesReadLittle(t *testing.T) {
 			(ARRAY['node_full', 'uncovered', 'healthy', 'absent', 'node_down'])[1 + floor(5 * random())::int] AS finding
 			FROM generate_series(1, 100000) n) AS made ORDER BY random()`)
 	f.exec(`INSERT INTO run_incidents (run, incident, number, title, url, joined_at) SELECT id, 'P' || substr(id, 2), 1, '', '', started_at FROM runs`)
-	f.vacuum("runs, run_incidents")
+	f.vacuum("runs", "run_incidents")
 	now := time.Now()
 	deep := cursor{At: now.Add(-200 * 24 * time.Hour), ID: "r57600"}
 
@@ -132,12 +132,16 @@ func TestPagesReadLittle(t *testing.T) {
 	}
 }
 
-// vacuum gathers a table's statistics and marks its pages as visible to all, which a read of an index alone needs. The test
-// server commits before its log is written, and VACUUM marks no page whose commit is not on disk: hence the checkpoint.
-func (f *fixture) vacuum(tables string) {
+// vacuum gathers tables' statistics and marks their pages as visible to all, which a read of an index alone needs. VACUUM marks
+// no page whose commit is not yet on disk (the test server commits before its log is written) or is younger than a snapshot of a
+// connection that is just being made, to any database: so it comes again until it has marked them.
+func (f *fixture) vacuum(tables ...string) {
 	f.Helper()
-	f.exec(`CHECKPOINT`)
-	f.exec(`VACUUM ANALYZE ` + tables)
+	f.until("pages are visible to all", func() bool {
+		f.exec(`CHECKPOINT`)
+		f.exec(`VACUUM ANALYZE ` + strings.Join(tables, ", "))
+		return scan[int](f, `SELECT count(*) FROM pg_class WHERE oid = ANY($1::regclass[]) AND relallvisible < relpages`, tables) == 0
+	})
 }
 
 // TestCountingReadsItsIndex: the statistics of a month touch the index of that month, and no run itself.
