@@ -152,12 +152,12 @@ func inScope(c *gin.Context, carrier string) error {
 	return nil
 }
 
-// scope is the carriers to look at: the one that is asked for, or all that the token is for; empty: all.
-func scope(c *gin.Context, carrier string) ([]string, error) {
+// narrowed is the carriers to which the token narrows a list whose own filter may name one; empty: not at all.
+func narrowed(c *gin.Context, carrier string) ([]string, error) {
 	if carrier == "" {
 		return tokenOf(c).Carriers, nil
 	}
-	return []string{carrier}, inScope(c, carrier)
+	return nil, inScope(c, carrier)
 }
 
 // ownRun hides runs of other carriers: they are answered as if they were not there. It costs a read for tokens with carriers only.

@@ -34,9 +34,8 @@ func (s *Server) audit(c *gin.Context) error {
 	if err := q.err(); err != nil {
 		return err
 	}
-	if f.Carrier == "" {
-		f.Carriers = tokenOf(c).Carriers
-	} else if err := inScope(c, f.Carrier); err != nil {
+	var err error
+	if f.Carriers, err = narrowed(c, f.Carrier); err != nil {
 		return err
 	}
 	page, err := s.History.Audit(c.Request.Context(), f)
@@ -153,8 +152,11 @@ func (s *Server) stats(c *gin.Context) error {
 		return err
 	}
 	var err error
-	if f.Carriers, err = scope(c, carrier); err != nil {
+	if f.Carriers, err = narrowed(c, carrier); err != nil {
 		return err
+	}
+	if carrier != "" {
+		f.Carriers = []string{carrier}
 	}
 	found, err := s.History.RunStats(c.Request.Context(), f)
 	if err != nil {

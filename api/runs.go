@@ -237,9 +237,8 @@ func (s *Server) runs(c *gin.Context) error {
 	if err := q.err(); err != nil {
 		return err
 	}
-	if f.Carrier == "" {
-		f.Carriers = tokenOf(c).Carriers
-	} else if err := inScope(c, f.Carrier); err != nil {
+	var err error
+	if f.Carriers, err = narrowed(c, f.Carrier); err != nil {
 		return err
 	}
 	page, err := s.History.Runs(c.Request.Context(), f)
