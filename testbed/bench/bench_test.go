@@ -138,7 +138,7 @@ func TestMissingPgbenchNamesThePackage(t *testing.T) {
 		}
 	}
 	t.Setenv("PG_BIN", dir)
-	err := run(t.Context(), nil, io.Discard, io.Discard)
+	err := run(t.Context(), []string{"-only", "intake"}, io.Discard, io.Discard)
 	var missing *missingError
 	if !errors.As(err, &missing) || !strings.Contains(err.Error(), "apt-get install postgresql-16") {
 		t.Errorf("error %v", err)
@@ -161,18 +161,14 @@ func TestLostRowsFailTheBench(t *testing.T) {
 // The whole intake, as short as pgbench allows: rows of both sides are counted in the end.
 func TestIntake(t *testing.T) {
 	t.Parallel()
-	bin, err := findPgbench(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	r := results{}
-	r.Postgres, r.Intake, err = measureIntake(t.Context(), bin, options{seconds: 1, rounds: 1, dir: t.TempDir(), conns: []int{2}}, log)
+	var out strings.Builder
+	b := &bench{options{seconds: 1, rounds: 1, dir: t.TempDir(), conns: []int{2}}, log}
+	rows, _, err := measureIntake(t.Context(), b)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out strings.Builder
-	if err := r.print(&out); err != nil || !strings.Contains(out.String(), "connections: 2") {
+	if err := (results{rows: rows}).writeTable(&out); err != nil || !strings.Contains(out.String(), "connections: 2") {
 		t.Errorf("printed %q, %v", out.String(), err)
 	}
 }

@@ -10,22 +10,27 @@ import (
 	"time"
 )
 
-// cpuSpent is the processor time that this process, its children that have ended (pgbench) and a Postgres server with all
-// its backends have taken so far. It is 0 where there is no Linux /proc to tell.
-func cpuSpent(postmaster int) time.Duration {
-	var sum time.Duration
+// spending is processor time so far.
+type spending struct {
+	here     time.Duration // this process and its children that have ended, as pgbench has
+	database time.Duration // a Postgres server with all its backends
+}
+
+// cpuSpent reads it. It is zero where there is no Linux /proc to tell.
+func cpuSpent(postmaster int) spending {
+	var s spending
 	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
 		var used syscall.Rusage
 		if err := syscall.Getrusage(who, &used); err != nil {
-			return 0
+			return spending{}
 		}
-		sum += time.Duration(used.Utime.Nano() + used.Stime.Nano())
+		s.here += time.Duration(used.Utime.Nano() + used.Stime.Nano())
 	}
 	// A backend that ends while we look moves into the postmaster's account of its children: look again.
 	for range 10 {
 		before, ok := readCPU(postmaster)
 		if !ok {
-			return 0
+			return spending{}
 		}
 		backends := time.Duration(0)
 		stats, _ := filepath.Glob("/proc/[0-9]*/stat") // an error means a malformed pattern
@@ -39,10 +44,20 @@ func cpuSpent(postmaster int) time.Duration {
 			}
 		}
 		if after, ok := readCPU(postmaster); ok && after.children == before.children {
-			return sum + after.own + after.children + backends
+			s.database = after.own + after.children + backends
+			return s
 		}
 	}
-	return 0
+	return spending{}
+}
+
+// spent notes what a window's work has cost.
+func (w *window) spent(before, after spending) {
+	if before == (spending{}) || after == (spending{}) {
+		return
+	}
+	w.Database = (after.database - before.database) / time.Duration(w.Done)
+	w.CPU = (after.here-before.here)/time.Duration(w.Done) + w.Database
 }
 
 // processCPU is one process's line in /proc.

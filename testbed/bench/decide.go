@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"runtime"
 	"time"
 
@@ -31,21 +30,21 @@ type timing struct {
 const callsFor = 300 * time.Millisecond
 
 // measureDecide decides on a carrier with one full node, in turns with the bare pass.
-func measureDecide(ctx context.Context, rounds int, log *slog.Logger) ([]decideResult, error) {
+func measureDecide(ctx context.Context, b *bench) ([]row, any, error) {
 	var results []decideResult
 	for _, n := range []int{500, 5000} {
-		log.Info("deciding", "nodes", n)
+		b.log.Info("deciding", "nodes", n)
 		o, p, run := oneFull(n)
 		if d := playbook.Decide(p, run, o); d.Diagnosis.Finding != playbook.FindingNodeFull || len(d.Diagnosis.Verdicts) != n {
-			return nil, fmt.Errorf("decide on %d nodes, one of them full: finding %s with %d verdicts", n, d.Diagnosis.Finding, len(d.Diagnosis.Verdicts))
+			return nil, nil, fmt.Errorf("decide on %d nodes, one of them full: finding %s with %d verdicts", n, d.Diagnosis.Finding, len(d.Diagnosis.Verdicts))
 		}
 		nodes, _ := o.Nodes.Get()
 		var decided, bare []time.Duration
 		var before, after runtime.MemStats
 		var mallocs, bytes uint64
-		for range rounds {
+		for range b.rounds {
 			if err := ctx.Err(); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			runtime.ReadMemStats(&before)
 			decided = append(decided, timeCalls(func() int { return len(playbook.Decide(p, run, o).Diagnosis.Verdicts) })...)
@@ -56,7 +55,30 @@ func measureDecide(ctx context.Context, rounds int, log *slog.Logger) ([]decideR
 		results = append(results, decideResult{Nodes: n, Decide: timingOf(decided), Bare: timingOf(bare),
 			Allocations: int(mallocs) / len(decided), Bytes: int(bytes) / len(decided)})
 	}
-	return results, nil
+	return decideRows(results), results, nil
+}
+
+func decideRows(results []decideResult) []row {
+	var rows []row
+	for _, d := range results {
+		rows = append(rows, row{
+			what:    fmt.Sprintf("Decide, %d nodes, one full", d.Nodes),
+			drydock: fmt.Sprintf("%v, %d allocations, %d kB", d.Decide, d.Allocations, d.Bytes/1000),
+			limit:   fmt.Sprintf("bare pass: %v", d.Bare),
+			ratio:   ratio(d.Decide.P50, d.Bare.P50),
+		})
+	}
+	if len(results) < 2 {
+		return rows
+	}
+	small, large := results[0], results[len(results)-1]
+	perNode := func(d decideResult) float64 { return float64(d.Decide.P50) / float64(d.Nodes) }
+	return append(rows, row{
+		what:    fmt.Sprintf("Decide, per node, %d nodes", large.Nodes),
+		drydock: fmt.Sprintf("%.0f ns", perNode(large)),
+		limit:   fmt.Sprintf("at %d nodes: %.0f ns", small.Nodes, perNode(small)),
+		ratio:   ratio(perNode(large), perNode(small)),
+	})
 }
 
 // timeCalls takes calls that return something computed from all of their work, so that none of it can be left out.

@@ -8,9 +8,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -19,7 +19,6 @@ import (
 
 	"github.com/drydock/drydock/api"
 	"github.com/drydock/drydock/incident"
-	"github.com/drydock/drydock/migrations"
 	"github.com/drydock/drydock/playbook"
 	"github.com/drydock/drydock/store"
 	"github.com/drydock/drydock/store/privatepg"
@@ -32,56 +31,88 @@ type intakeResult struct {
 	Pgbench     []window `json:"pgbench"`
 }
 
-// postgresFacts say what both sides wrote to.
-type postgresFacts struct {
-	Version string        `json:"version"`
-	Sync    time.Duration `json:"sync_ns"` // one page written and synced to the same disk, the median
+// intakeFacts are the windows, and what both sides wrote to.
+type intakeFacts struct {
+	Postgres string         `json:"postgres"`
+	Sync     time.Duration  `json:"sync_ns"` // one page written and synced to the same disk, the median
+	Windows  []intakeResult `json:"windows"`
 }
 
 const webhookSecret = "a secret of sixteen bytes or more"
 
 // measureIntake lets Drydock and pgbench write to one Postgres in turns.
-func measureIntake(ctx context.Context, bin privatepg.Binaries, o options, log *slog.Logger) (_ postgresFacts, _ []intakeResult, err error) {
-	facts := postgresFacts{Version: bin.Version}
-	dir, err := os.MkdirTemp(o.dir, "drydock-bench-")
+func measureIntake(ctx context.Context, b *bench) ([]row, any, error) {
+	bin, err := findPgbench(ctx)
 	if err != nil {
-		return facts, nil, fmt.Errorf("make the database's directory: %w", err)
+		return nil, nil, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if facts.Sync, err = measureSync(dir); err != nil {
-		return facts, nil, err
+	facts := intakeFacts{Postgres: bin.Version}
+	if facts.Sync, err = measureSync(b.dir); err != nil {
+		return nil, nil, err
 	}
-	server, err := privatepg.Start(ctx, privatepg.Options{Dir: dir, Log: log, BinDir: bin.Dir})
+	server, stop, err := startPostgres(ctx, bin, b)
 	if err != nil {
-		return facts, nil, err
+		return nil, nil, err
 	}
-	defer func() {
-		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
-		defer cancel()
-		err = errors.Join(err, server.Stop(stopping))
-	}()
-	if err := migrations.Up(ctx, server.DSN()); err != nil {
-		return facts, nil, err
+	facts.Windows, err = measureBoth(ctx, bin, server, b)
+	if err := errors.Join(err, stop()); err != nil {
+		return nil, nil, err
 	}
-	if err := checkDurable(ctx, server.DSN()); err != nil {
-		return facts, nil, err
-	}
+	return intakeRows(facts), facts, nil
+}
+
+func measureBoth(ctx context.Context, bin privatepg.Binaries, server *privatepg.Server, o *bench) (_ []intakeResult, err error) {
 	address, stop, err := serve(ctx, server.DSN())
 	if err != nil {
-		return facts, nil, err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
 	b := &both{
 		drydock:    generator{address: address, secret: []byte(webhookSecret)},
-		pgbench:    pgbench{path: filepath.Join(bin.Dir, "pgbench"), dsn: server.DSN(), dir: dir, payload: body(0)},
-		postmaster: server.PID(), log: log,
+		pgbench:    pgbench{path: filepath.Join(bin.Dir, "pgbench"), dsn: server.DSN(), dir: o.dir, payload: body(0)},
+		postmaster: server.PID(), log: o.log,
 	}
-	results, err := b.run(ctx, o)
+	results, err := b.run(ctx, o.options)
 	if err != nil {
-		return facts, nil, err
+		return nil, err
 	}
-	log.Info("counting rows")
-	return facts, results, b.count(ctx, server.DSN())
+	o.log.Info("counting rows")
+	return results, b.count(ctx, server.DSN())
+}
+
+func intakeRows(facts intakeFacts) []row {
+	var rates, costs []row
+	for _, i := range facts.Windows {
+		ours, theirs := middle(i.Drydock), middle(i.Pgbench)
+		connections := ", connections: " + strconv.Itoa(i.Connections)
+		rates = append(rates, row{
+			what:    "Webhook intake" + connections,
+			drydock: ours.String(),
+			limit:   "pgbench: " + theirs.String(),
+			ratio:   i.ratio(func(w window) float64 { return w.Rate }),
+			goal:    intakeGoals[i.Connections],
+		})
+		if ours.CPU > 0 && theirs.CPU > 0 {
+			costs = append(costs, row{
+				what:    "Processor time each" + connections,
+				drydock: short(ours.CPU) + ", " + short(ours.Database) + " of it Postgres'",
+				limit:   "pgbench: " + short(theirs.CPU) + ", " + short(theirs.Database),
+				ratio:   i.ratio(func(w window) float64 { return float64(w.CPU) }),
+			})
+		}
+	}
+	return append(append(rates, costs...), row{what: "Disk of both: a page synced", limit: short(facts.Sync), drydock: "PostgreSQL " + facts.Postgres})
+}
+
+var intakeGoals = map[int]string{64: ">= 1.0, p99 < 50 ms", 256: ">= 1.2"}
+
+// ratio is the median over the rounds, each of two windows that followed one another.
+func (i intakeResult) ratio(figure func(window) float64) string {
+	var all []float64
+	for n := range i.Drydock {
+		all = append(all, figure(i.Drydock[n])/figure(i.Pgbench[n]))
+	}
+	return fmt.Sprintf("%.2f", median(all))
 }
 
 // both are the two sides, and what they wrote so far.
@@ -114,11 +145,11 @@ func (b *both) run(ctx context.Context, o options) ([]intakeResult, error) {
 			if err != nil {
 				return nil, err
 			}
-			after := cpuSpent(b.postmaster)
-			ours.CPU = (between - before) / time.Duration(ours.Done)
-			theirs.CPU = (after - between) / time.Duration(theirs.Done)
+			ours.spent(before, between)
+			theirs.spent(between, cpuSpent(b.postmaster))
 			b.fromDrydock, b.fromPgbench = b.fromDrydock+ours.Done, b.fromPgbench+theirs.Done
 			if round > 0 {
+				b.log.Info("done", "connections", conns, "drydock", ours.String(), "pgbench", theirs.String())
 				r.Drydock, r.Pgbench = append(r.Drydock, ours), append(r.Pgbench, theirs)
 			}
 		}
@@ -160,47 +191,6 @@ func (b *both) count(ctx context.Context, dsn string) error {
 		}
 	}
 	return nil
-}
-
-// checkDurable refuses to measure a Postgres that does not sync.
-func checkDurable(ctx context.Context, dsn string) error {
-	conn, err := pgx.Connect(ctx, dsn)
-	if err != nil {
-		return fmt.Errorf("check that Postgres syncs: %w", err)
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	for _, name := range []string{"fsync", "synchronous_commit", "full_page_writes"} {
-		var value string
-		if err := conn.QueryRow(ctx, `SELECT current_setting($1)`, name).Scan(&value); err != nil {
-			return fmt.Errorf("check that Postgres syncs: %w", err)
-		}
-		if value != "on" {
-			return fmt.Errorf("check that Postgres syncs: %s is %s", name, value)
-		}
-	}
-	return nil
-}
-
-// measureSync writes and syncs a page of the disk's.
-func measureSync(dir string) (time.Duration, error) {
-	f, err := os.Create(filepath.Join(dir, "sync"))
-	if err != nil {
-		return 0, fmt.Errorf("measure the disk: %w", err)
-	}
-	defer f.Close()
-	page := make([]byte, 8192)
-	var all []time.Duration
-	for range 50 {
-		began := time.Now()
-		if _, err := f.WriteAt(page, 0); err != nil {
-			return 0, fmt.Errorf("measure the disk: %w", err)
-		}
-		if err := f.Sync(); err != nil {
-			return 0, fmt.Errorf("measure the disk: %w", err)
-		}
-		all = append(all, time.Since(began))
-	}
-	return median(all), nil
 }
 
 // serve answers webhooks on loopback as "drydock serve --role ingest" does: the real handler, signatures, title rules and

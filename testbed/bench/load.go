@@ -55,7 +55,8 @@ type window struct {
 	P50  time.Duration `json:"p50_ns"`
 	P99  time.Duration `json:"p99_ns"`
 	// CPU is the processor time of everything that took part, divided by Done; 0 where the system does not tell.
-	CPU time.Duration `json:"cpu_ns"`
+	CPU      time.Duration `json:"cpu_ns"`
+	Database time.Duration `json:"database_cpu_ns"` // Postgres' part of it
 }
 
 // generator sends signed webhooks over plain connections. It shares the machine's processors with what it measures, so it

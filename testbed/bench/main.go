@@ -1,15 +1,15 @@
 // Command bench measures Drydock on this machine, each figure beside a limit that is measured in the same run, and prints
-// one table with the ratios:
+// one table with the ratios. A file each measures one thing:
 //
-//   - one decision (playbook.Decide) at 500 and 5,000 nodes, against a bare pass over the same nodes and pods;
-//   - durable webhook intake through the real HTTP handler and inbox, against pgbench writing the same rows.
+//   - decide: one decision (playbook.Decide) at 500 and 5,000 nodes, against a bare pass over the same nodes and pods;
+//   - intake: durable webhook intake through the real HTTP handler and inbox, against pgbench writing the same rows.
 //
 // A figure alone says how busy the machine was; a ratio of two that were measured in turns says how far Drydock is from
-// what is possible here. No figure is judged. What fails the bench is a wrong result: an answer other than 202, or rows
-// that are not in the database afterwards.
+// what is possible here. No figure is judged: the goals stand beside them. What fails the bench is a wrong result: an answer
+// other than 202, or rows that are not in the database afterwards.
 //
 //	make bench
-//	cd testbed && go run ./bench -json raw.json
+//	cd testbed && go run ./bench -only intake,decide -json raw.json
 package main
 
 import (
@@ -24,11 +24,23 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/pprof"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
-
-	"github.com/drydock/drydock/store/privatepg"
 )
+
+// measurement measures one thing: it gives lines of the table, and what they were made from.
+type measurement struct {
+	name string // for -only, and in the raw results
+	run  func(context.Context, *bench) (rows []row, raw any, err error)
+}
+
+// measurements are in the order of the table.
+var measurements = []measurement{
+	{"decide", measureDecide},
+	{"intake", measureIntake},
+}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -51,65 +63,107 @@ func main() {
 // options are the flags.
 type options struct {
 	seconds int    // of one window; pgbench takes whole seconds
-	rounds  int    // windows of each side per number of connections
-	dir     string // where the database is made
+	rounds  int    // windows of each side
+	dir     string // where databases are made
+	bin     string // where the programs of "make build testbed" are
 	json    string // file for the raw results
-	profile string // file for a CPU profile of the intake
+	profile string // file for a CPU profile
 	conns   []int
 }
 
+// bench is what measurements share.
+type bench struct {
+	options
+	log *slog.Logger
+}
+
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	o := options{conns: []int{1, 16, 64}}
+	b := &bench{options: options{conns: []int{1, 16, 64, 256}}, log: slog.New(slog.NewTextHandler(stderr, nil))}
+	chosen := measurements
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.IntVar(&o.seconds, "seconds", 3, "length of one window of the intake")
-	flags.IntVar(&o.rounds, "rounds", 3, "windows of each side; medians are printed")
+	flags.IntVar(&b.seconds, "seconds", 3, "length of one window of the intake")
+	flags.IntVar(&b.rounds, "rounds", 5, "windows of each side; medians are printed")
 	// Not the default for temporary files: where that is in memory, fsync costs nothing and the figures mean nothing.
-	flags.StringVar(&o.dir, "dir", "/var/tmp", "directory on the disk to measure; the database is made there and removed")
-	flags.StringVar(&o.json, "json", "", "write the raw results to this file")
-	flags.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of the intake, load generator included, to this file")
+	flags.StringVar(&b.dir, "dir", "/var/tmp", "directory on the disk to measure; databases are made there and removed")
+	flags.StringVar(&b.bin, "bin", "../bin", "directory of the programs that make build testbed makes")
+	flags.StringVar(&b.json, "json", "", "write the raw results to this file")
+	flags.StringVar(&b.profile, "cpuprofile", "", "write a CPU profile, load generators included, to this file")
+	flags.Func("conns", "numbers of connections of the intake, as 1,64", func(list string) (err error) {
+		b.conns, err = numbers(list)
+		return err
+	})
+	flags.Func("only", "the measurements to make, as intake,decide", func(list string) (err error) {
+		chosen, err = choose(list)
+		return err
+	})
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if flags.NArg() > 0 || o.seconds < 1 || o.rounds < 1 {
+	if flags.NArg() > 0 || b.seconds < 1 || b.rounds < 1 {
 		return errors.New("no arguments, and -seconds and -rounds of at least 1")
 	}
-	log := slog.New(slog.NewTextHandler(stderr, nil))
-
-	r := results{Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, CPUs: runtime.NumCPU(), Load: loadAverage()}
-	bin, err := findPgbench(ctx)
+	stop, err := profileTo(b.profile)
 	if err != nil {
 		return err
 	}
-	if r.Decide, err = measureDecide(ctx, o.rounds, log); err != nil {
-		return err
+	defer stop()
+	r := results{Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, CPUs: runtime.NumCPU(), Load: loadAverage(),
+		Raw: map[string]any{}}
+	for _, m := range chosen {
+		rows, raw, err := m.run(ctx, b)
+		if err != nil {
+			return fmt.Errorf("%s: %w", m.name, err)
+		}
+		r.rows = append(r.rows, rows...)
+		r.Raw[m.name] = raw
 	}
-	if err := r.measureIntake(ctx, bin, o, log); err != nil {
-		return err
-	}
-	if o.json != "" {
-		if err := writeJSON(o.json, r); err != nil {
+	if b.json != "" {
+		if err := writeJSON(b.json, r); err != nil {
 			return err
 		}
 	}
-	return r.print(stdout)
+	return r.writeTable(stdout)
 }
 
-// measureIntake runs the intake under the profiler, where one is asked for.
-func (r *results) measureIntake(ctx context.Context, bin privatepg.Binaries, o options, log *slog.Logger) (err error) {
-	if o.profile != "" {
-		f, err := os.Create(o.profile)
-		if err != nil {
-			return fmt.Errorf("make the profile's file: %w", err)
+// choose finds measurements by their names.
+func choose(list string) ([]measurement, error) {
+	var chosen []measurement
+	for name := range strings.SplitSeq(list, ",") {
+		i := slices.IndexFunc(measurements, func(m measurement) bool { return m.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no measurement %q", name)
 		}
-		defer f.Close()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return fmt.Errorf("start the CPU profile: %w", err)
-		}
-		defer pprof.StopCPUProfile()
+		chosen = append(chosen, measurements[i])
 	}
-	r.Postgres, r.Intake, err = measureIntake(ctx, bin, o, log)
-	return err
+	return chosen, nil
+}
+
+func numbers(list string) ([]int, error) {
+	var all []int
+	for text := range strings.SplitSeq(list, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return nil, fmt.Errorf("%q is not a number of 1 or more", text)
+		}
+		all = append(all, n)
+	}
+	return all, nil
+}
+
+// profileTo starts a CPU profile, where one is asked for.
+func profileTo(path string) (stop func(), err error) {
+	if path == "" {
+		return func() {}, nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, fmt.Errorf("make the profile's file: %w", err)
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("start the CPU profile: %w", err), f.Close())
+	}
+	return func() { pprof.StopCPUProfile(); _ = f.Close() }, nil
 }
 
 func writeJSON(path string, r results) error {

@@ -3,39 +3,37 @@ package main
 import (
 	"fmt"
 	"io"
-	"strconv"
 	"text/tabwriter"
 	"time"
 )
 
-// results are the raw figures of a run. Durations are in nanoseconds.
+// results are what a run measured. Durations are in nanoseconds.
 type results struct {
 	Go       string         `json:"go"`
 	Platform string         `json:"platform"`
 	CPUs     int            `json:"cpus"`
 	Load     string         `json:"load_average_before,omitempty"`
-	Postgres postgresFacts  `json:"postgres"`
-	Decide   []decideResult `json:"decide"`
-	Intake   []intakeResult `json:"intake"`
+	Raw      map[string]any `json:"raw"` // by measurement
+	rows     []row
 }
 
-// row is a line of the table.
-type row struct{ what, drydock, limit, ratio string }
+// row is a line of the table: Drydock's figure, that of the limit which was measured in turns with it, Drydock divided by
+// the limit, and what we want that to be.
+type row struct{ what, drydock, limit, ratio, goal string }
 
-// print writes the table.
-func (r results) print(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "%s, %d CPUs, load %s before; %s; PostgreSQL %s, fsync on, %s to sync a page\n\n",
-		r.Platform, r.CPUs, r.Load, r.Go, r.Postgres.Version, short(r.Postgres.Sync))
+// writeTable writes the table.
+func (r results) writeTable(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "%s, %d CPUs, load %s before; %s\n\n", r.Platform, r.CPUs, r.Load, r.Go)
 	if err != nil {
-		return fmt.Errorf("print the table: %w", err)
+		return fmt.Errorf("write the table: %w", err)
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(t, "WHAT\tDRYDOCK\tLIMIT, MEASURED IN TURNS WITH IT\tRATIO")
-	for _, line := range append(r.decideRows(), r.intakeRows()...) {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", line.what, line.drydock, line.limit, line.ratio)
+	fmt.Fprintln(t, "WHAT\tDRYDOCK\tLIMIT, MEASURED IN TURNS WITH IT\tRATIO\tGOAL")
+	for _, line := range r.rows {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", line.what, line.drydock, line.limit, line.ratio, line.goal)
 	}
 	if err := t.Flush(); err != nil {
-		return fmt.Errorf("print the table: %w", err)
+		return fmt.Errorf("write the table: %w", err)
 	}
 	_, err = fmt.Fprint(w, `
 Ratios are Drydock / limit. Decide and its bare pass, which reads the same fields of the same nodes and pods once: times,
@@ -45,55 +43,9 @@ and answers over HTTP, and writes one row more (the run's incident) than pgbench
 statement.
 `)
 	if err != nil {
-		return fmt.Errorf("print the table: %w", err)
+		return fmt.Errorf("write the table: %w", err)
 	}
 	return nil
-}
-
-func (r results) decideRows() []row {
-	var rows []row
-	for _, d := range r.Decide {
-		rows = append(rows, row{
-			what:    fmt.Sprintf("Decide, %d nodes, one full", d.Nodes),
-			drydock: fmt.Sprintf("%v, %d allocations, %d kB", d.Decide, d.Allocations, d.Bytes/1000),
-			limit:   fmt.Sprintf("bare pass: %v", d.Bare),
-			ratio:   ratio(d.Decide.P50, d.Bare.P50),
-		})
-	}
-	if len(r.Decide) < 2 {
-		return rows
-	}
-	small, large := r.Decide[0], r.Decide[len(r.Decide)-1]
-	perNode := func(d decideResult) float64 { return float64(d.Decide.P50) / float64(d.Nodes) }
-	return append(rows, row{
-		what:    fmt.Sprintf("Decide, per node, %d nodes", large.Nodes),
-		drydock: fmt.Sprintf("%.0f ns", perNode(large)),
-		limit:   fmt.Sprintf("at %d nodes: %.0f ns", small.Nodes, perNode(small)),
-		ratio:   ratio(perNode(large), perNode(small)),
-	})
-}
-
-func (r results) intakeRows() []row {
-	var rates, costs []row
-	for _, i := range r.Intake {
-		ours, theirs := middle(i.Drydock), middle(i.Pgbench)
-		connections := ", connections: " + strconv.Itoa(i.Connections)
-		rates = append(rates, row{
-			what:    "Webhook intake" + connections,
-			drydock: ours.String(),
-			limit:   "pgbench: " + theirs.String(),
-			ratio:   ratio(ours.Rate, theirs.Rate),
-		})
-		if ours.CPU > 0 && theirs.CPU > 0 {
-			costs = append(costs, row{
-				what:    "Processor time each" + connections,
-				drydock: short(ours.CPU),
-				limit:   "pgbench: " + short(theirs.CPU),
-				ratio:   ratio(ours.CPU, theirs.CPU),
-			})
-		}
-	}
-	return append(rates, costs...)
 }
 
 func ratio[T float64 | time.Duration](drydock, limit T) string {
@@ -103,14 +55,15 @@ func ratio[T float64 | time.Duration](drydock, limit T) string {
 // middle takes the median of each figure.
 func middle(windows []window) window {
 	var rates []float64
-	var p50s, p99s, cpus []time.Duration
+	var p50s, p99s, cpus, databases []time.Duration
 	m := window{}
 	for _, w := range windows {
 		rates, p50s, p99s = append(rates, w.Rate), append(p50s, w.P50), append(p99s, w.P99)
-		cpus = append(cpus, w.CPU)
+		cpus, databases = append(cpus, w.CPU), append(databases, w.Database)
 		m.Done += w.Done
 	}
-	m.Rate, m.P50, m.P99, m.CPU = median(rates), median(p50s), median(p99s), median(cpus)
+	m.Rate, m.P50, m.P99 = median(rates), median(p50s), median(p99s)
+	m.CPU, m.Database = median(cpus), median(databases)
 	return m
 }
 
