@@ -9,7 +9,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"github.com/drydock/drydock/playbook"
@@ -36,8 +35,8 @@ type Carrier struct {
 	version  string
 	readOnly bool
 	manager  ControllerManager
-	reader   kubernetes.Interface
-	actor    kubernetes.Interface
+	reader   *clients
+	actor    *clients
 	rights   leaseRights
 }
 

@@ -11,10 +11,10 @@ import (
 	"strings"
 	"time"
 
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/clientcmd/api"
+	"k8s.io/client-go/util/flowcontrol"
 )
 
 // What one carrier's client may cost its API server, and how long one call may take. client-go's own 5 per second would
@@ -105,9 +105,9 @@ func contextNames(file *api.Config) string {
 }
 
 // clientFor sets what all our clients have in common.
-func clientFor(config *rest.Config, opts Options) (*kubernetes.Clientset, error) {
+func clientFor(config *rest.Config, opts Options) (*clients, error) {
 	c := rest.CopyConfig(config)
-	c.QPS, c.Burst, c.Timeout = qps, burst, callTimeout
+	c.RateLimiter, c.Timeout = flowcontrol.NewTokenBucketRateLimiter(qps, burst), callTimeout
 	c.UserAgent = userAgent(opts.Version)
 	// Protobuf makes a list of 5,000 nodes cheap; what we send stays JSON, so that it can be read in an audit log.
 	c.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
@@ -117,11 +117,11 @@ func clientFor(config *rest.Config, opts Options) (*kubernetes.Clientset, error)
 	if opts.ReadOnly {
 		c.Wrap(func(next http.RoundTripper) http.RoundTripper { return readOnly{next} })
 	}
-	clients, err := kubernetes.NewForConfig(c)
+	set, err := newClients(c)
 	if err != nil {
 		return nil, fmt.Errorf("make client: %w", err)
 	}
-	return clients, nil
+	return set, nil
 }
 
 func userAgent(version string) string {
