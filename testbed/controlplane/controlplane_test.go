@@ -22,6 +22,7 @@ import (
 
 	"github.com/drydock/drydock/testbed/await"
 	"github.com/drydock/drydock/testbed/controlplane"
+	"github.com/drydock/drydock/testbed/controlplane/clustertest"
 	"github.com/drydock/drydock/testbed/fault"
 )
 
@@ -35,27 +36,12 @@ const (
 var cluster *controlplane.Cluster
 
 func TestMain(m *testing.M) {
-	os.Exit(runTests(m))
-}
-
-func runTests(m *testing.M) int {
-	var err error
-	cluster, err = controlplane.Start(context.Background(), controlplane.Options{
+	clustertest.Main(m, controlplane.Options{
 		Name:    "prod-dal10-carrier3",
 		Nodes:   nodes,
 		Masters: masters,
 		Log:     slog.New(slog.NewTextHandler(os.Stderr, nil)),
-	})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	code := m.Run()
-	if err := cluster.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return code
+	}, &cluster)
 }
 
 // setup gives a test its deadline, its client, and a namespace that no other has.
@@ -76,7 +62,7 @@ func create(t *testing.T, ctx context.Context, agent fault.Agent) {
 	if _, err := fault.CreateDaemonSet(ctx, cluster.Client(), agent); err != nil {
 		t.Fatal(err)
 	}
-	cleanup(t, func(ctx context.Context) error {
+	clustertest.Cleanup(t, func(ctx context.Context) error {
 		err := fault.DeleteDaemonSet(ctx, cluster.Client(), agent.Namespace, agent.Name, metav1.DeletePropagationBackground)
 		if apierrors.IsNotFound(err) {
 			return nil
@@ -94,18 +80,6 @@ func run(t *testing.T, ctx context.Context, agent fault.Agent) *appsv1.DaemonSet
 		t.Fatal(err)
 	}
 	return set
-}
-
-// cleanup calls remove after the test, when the test's own context has ended.
-func cleanup(t *testing.T, remove func(context.Context) error) {
-	t.Helper()
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
-		defer cancel()
-		if err := remove(ctx); err != nil {
-			t.Error(err)
-		}
-	})
 }
 
 type counts struct{ Desired, Current, Updated, Ready, Available, Unavailable, Misscheduled int32 }

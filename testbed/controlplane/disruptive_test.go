@@ -19,6 +19,7 @@ import (
 
 	"github.com/drydock/drydock/testbed/await"
 	"github.com/drydock/drydock/testbed/controlplane"
+	"github.com/drydock/drydock/testbed/controlplane/clustertest"
 	"github.com/drydock/drydock/testbed/fault"
 )
 
@@ -100,7 +101,7 @@ func fill(t *testing.T, ctx context.Context, full fault.Full) []string {
 		t.Fatal(err)
 	}
 	namespace := cmp.Or(full.With.Namespace, "kubx-masters")
-	cleanup(t, func(ctx context.Context) error {
+	clustertest.Cleanup(t, func(ctx context.Context) error {
 		var all error
 		for _, name := range names {
 			all = errors.Join(all, fault.DeleteWorkload(ctx, client, namespace, name))
@@ -257,7 +258,7 @@ func TestNewNodeGetsItsPod(t *testing.T) {
 	name := "prod-dal10-carrier3-worker-new"
 	// Registered before run, so done after it: the pods of a node that is gone are
 	// collected only after a minute.
-	cleanup(t, func(ctx context.Context) error {
+	clustertest.Cleanup(t, func(ctx context.Context) error {
 		return client.CoreV1().Nodes().Delete(ctx, name, metav1.DeleteOptions{})
 	})
 	run(t, ctx, fault.Agent{Namespace: namespace, Name: "agent"})

@@ -15,6 +15,7 @@ import (
 
 	"github.com/drydock/drydock/playbook"
 	"github.com/drydock/drydock/playbook/kube"
+	"github.com/drydock/drydock/testbed/controlplane/clustertest"
 	"github.com/drydock/drydock/testbed/fault"
 )
 
@@ -39,7 +40,7 @@ func uncordonOf(n *corev1.Node, run string) playbook.Uncordon {
 // bare leaves a node without cordon and marks after a test.
 func bare(t *testing.T, name string) {
 	t.Helper()
-	cleanup(t, func(ctx context.Context) error {
+	clustertest.Cleanup(t, func(ctx context.Context) error {
 		_, err := cluster.Client().CoreV1().Nodes().Patch(ctx, name, types.MergePatchType, []byte(`{"metadata":{"annotations":{"`+
 			kube.CordonOwner+`":null,"`+kube.Generation+`":null,"`+kube.KeepCordoned+`":null}},"spec":{"unschedulable":null}}`), metav1.PatchOptions{})
 		return err
@@ -216,7 +217,7 @@ func TestEvictRespectsBudgets(t *testing.T) {
 	if _, err := client.PolicyV1().PodDisruptionBudgets("budget").Create(ctx, second, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	cleanup(t, func(ctx context.Context) error {
+	clustertest.Cleanup(t, func(ctx context.Context) error {
 		return client.PolicyV1().PodDisruptionBudgets("budget").Delete(ctx, "second", metav1.DeleteOptions{})
 	})
 	s = do(t, ctx, c, evictOf(pods[0]), playbook.Refused)

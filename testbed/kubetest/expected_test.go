@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/drydock/drydock/playbook"
+	"github.com/drydock/drydock/testbed/controlplane/clustertest"
 	"github.com/drydock/drydock/testbed/fault"
 )
 
@@ -27,7 +28,7 @@ func TestExpectedAgreesWithTheController(t *testing.T) {
 	if err := fault.Cordon(ctx, cluster.Client(), worker(5), true); err != nil {
 		t.Fatal(err)
 	}
-	cleanup(t, func(ctx context.Context) error { return fault.Cordon(ctx, cluster.Client(), worker(5), false) })
+	clustertest.Cleanup(t, func(ctx context.Context) error { return fault.Cordon(ctx, cluster.Client(), worker(5), false) })
 
 	affinity := func(key string, op corev1.NodeSelectorOperator, values ...string) *corev1.Affinity {
 		return &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
@@ -62,7 +63,7 @@ func TestExpectedAgreesWithTheController(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cleanup(t, func(ctx context.Context) error {
+		clustertest.Cleanup(t, func(ctx context.Context) error {
 			return fault.DeleteDaemonSet(ctx, cluster.Client(), ds.Namespace, ds.Name, metav1.DeletePropagationBackground)
 		})
 		var expected int
@@ -112,7 +113,7 @@ func dress(t *testing.T, ctx context.Context, name string, labels map[string]str
 		_, err = cluster.Client().CoreV1().Nodes().Patch(ctx, name, types.MergePatchType, body, metav1.PatchOptions{})
 		return err
 	}
-	cleanup(t, func(ctx context.Context) error { return patch(ctx, unset, nil) })
+	clustertest.Cleanup(t, func(ctx context.Context) error { return patch(ctx, unset, nil) })
 	if err := patch(ctx, set, taints); err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/drydock/drydock/playbook/kube"
 	"github.com/drydock/drydock/playbook/promotion"
+	"github.com/drydock/drydock/testbed/controlplane/clustertest"
 )
 
 // flagSetCRD is Razee's resource as far as its controller's values go: they stand in the top-level data, which keeps any field.
@@ -68,7 +69,7 @@ func TestFeatureFlagSetOnTheCarrier(t *testing.T) {
 	if _, err := client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	cleanup(t, func(ctx context.Context) error {
+	clustertest.Cleanup(t, func(ctx context.Context) error {
 		return client.CoreV1().Namespaces().Delete(ctx, namespace, metav1.DeleteOptions{})
 	})
 
@@ -79,7 +80,7 @@ func TestFeatureFlagSetOnTheCarrier(t *testing.T) {
 	if err := api.Post().AbsPath(crds).SetHeader("Content-Type", "application/json").Body([]byte(flagSetCRD)).Do(ctx).Error(); err != nil {
 		t.Fatal(err)
 	}
-	cleanup(t, func(ctx context.Context) error {
+	clustertest.Cleanup(t, func(ctx context.Context) error {
 		return api.Delete().AbsPath(crds, "featureflagsetsld.deploy.razee.io").Do(ctx).Error()
 	})
 	ends("a set that does not exist", "", `"armada-flags" not found`)

@@ -18,6 +18,7 @@ import (
 	"github.com/drydock/drydock/playbook/kube"
 	"github.com/drydock/drydock/testbed/await"
 	"github.com/drydock/drydock/testbed/controlplane"
+	"github.com/drydock/drydock/testbed/controlplane/clustertest"
 	"github.com/drydock/drydock/testbed/fault"
 )
 
@@ -27,25 +28,10 @@ const carrierName = "prod-dal10-carrier3"
 // cluster is the one that all tests here share. Each test has its own namespaces, and its own node when it breaks one.
 var cluster *controlplane.Cluster
 
-func TestMain(m *testing.M) { os.Exit(runTests(m)) }
-
-func runTests(m *testing.M) int {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
-	defer cancel()
-	var err error
-	cluster, err = controlplane.Start(ctx, controlplane.Options{
+func TestMain(m *testing.M) {
+	clustertest.Main(m, controlplane.Options{
 		Name: carrierName, Nodes: 12, Masters: 1, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
-	})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	code := m.Run()
-	if err := cluster.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return code
+	}, &cluster)
 }
 
 // worker is the name of the n-th node, from 1.
@@ -72,18 +58,6 @@ func carrier(t *testing.T, opts kube.Options) *kube.Carrier {
 	return c
 }
 
-// cleanup calls undo after the test, when the test's own context has ended.
-func cleanup(t *testing.T, undo func(context.Context) error) {
-	t.Helper()
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
-		defer cancel()
-		if err := undo(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-}
-
 // agent runs a DaemonSet, ready everywhere, for the length of the test.
 func agent(t *testing.T, ctx context.Context, a fault.Agent) *appsv1.DaemonSet {
 	t.Helper()
@@ -92,7 +66,7 @@ func agent(t *testing.T, ctx context.Context, a fault.Agent) *appsv1.DaemonSet {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cleanup(t, func(ctx context.Context) error {
+	clustertest.Cleanup(t, func(ctx context.Context) error {
 		err := fault.DeleteDaemonSet(ctx, client, a.Namespace, a.Name, metav1.DeletePropagationBackground)
 		return err
 	})
@@ -113,7 +87,7 @@ func get(t *testing.T, ctx context.Context, ds *appsv1.DaemonSet) *appsv1.Daemon
 func full(t *testing.T, ctx context.Context, f fault.Full) {
 	t.Helper()
 	names, err := fault.FillNode(ctx, cluster.Client(), f)
-	cleanup(t, func(ctx context.Context) error {
+	clustertest.Cleanup(t, func(ctx context.Context) error {
 		var errs []error
 		for _, name := range names {
 			errs = append(errs, fault.DeleteWorkload(ctx, cluster.Client(), f.With.Namespace, name))
@@ -134,7 +108,7 @@ func workload(t *testing.T, ctx context.Context, w fault.Workload) []corev1.Pod 
 	if err := fault.CreateWorkload(ctx, cluster.Client(), w); err != nil {
 		t.Fatal(err)
 	}
-	cleanup(t, func(ctx context.Context) error {
+	clustertest.Cleanup(t, func(ctx context.Context) error {
 		return fault.DeleteWorkload(ctx, cluster.Client(), w.Namespace, w.Name)
 	})
 	if err := fault.WaitWorkload(ctx, cluster.Client(), w.Namespace, w.Name); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/drydock/drydock/playbook"
 	"github.com/drydock/drydock/playbook/kube"
+	"github.com/drydock/drydock/testbed/controlplane/clustertest"
 )
 
 // Two installations, and two carriers that are one cluster: the Lease names one installation, counts for each carrier, and
@@ -89,7 +90,7 @@ func TestLeaseNamesOneInstallation(t *testing.T) {
 	if err != nil || l.Denied != want {
 		t.Errorf("hold without the right: %+v, %v", l, err)
 	}
-	cleanup(t, func(ctx context.Context) error { return deleteLease(ctx, client) })
+	clustertest.Cleanup(t, func(ctx context.Context) error { return deleteLease(ctx, client) })
 }
 
 func deleteLease(ctx context.Context, client kubernetes.Interface) error {

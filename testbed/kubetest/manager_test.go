@@ -15,6 +15,7 @@ import (
 
 	"github.com/drydock/drydock/playbook"
 	"github.com/drydock/drydock/playbook/kube"
+	"github.com/drydock/drydock/testbed/controlplane/clustertest"
 	"github.com/drydock/drydock/testbed/fault"
 )
 
@@ -46,7 +47,7 @@ func created(t *testing.T, ctx context.Context, a fault.Agent) *appsv1.DaemonSet
 	if err != nil {
 		t.Fatal(err)
 	}
-	cleanup(t, func(ctx context.Context) error {
+	clustertest.Cleanup(t, func(ctx context.Context) error {
 		return fault.DeleteDaemonSet(ctx, cluster.Client(), a.Namespace, a.Name, metav1.DeletePropagationBackground)
 	})
 	return ds
@@ -60,7 +61,7 @@ func TestForbiddenRevisions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cleanup(t, restore)
+	clustertest.Cleanup(t, restore)
 	ds := created(t, ctx, fault.Agent{Namespace: "forbidden", Name: "node-exporter"})
 	// Its key ends like the other's; what is logged about it is no proof.
 	created(t, ctx, fault.Agent{Namespace: "forbidden", Name: "node-exporter-2"})
@@ -116,7 +117,7 @@ func TestAQuotaIsNoForbiddenRevision(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cleanup(t, restore)
+	clustertest.Cleanup(t, restore)
 	ds := created(t, ctx, fault.Agent{Namespace: "quota", Name: "node-exporter"})
 	w := &watcher{carrier: c, target: target(ds)}
 	eventually(t, ctx, "the finding", func(ctx context.Context) error {

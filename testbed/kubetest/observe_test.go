@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/drydock/drydock/playbook"
+	"github.com/drydock/drydock/testbed/controlplane/clustertest"
 	"github.com/drydock/drydock/testbed/fault"
 )
 
@@ -131,7 +132,7 @@ func TestObserveFullNode(t *testing.T) {
 		if err := fault.Cordon(ctx, client, other, true); err != nil {
 			t.Fatal(err)
 		}
-		cleanup(t, func(ctx context.Context) error { return fault.Cordon(ctx, client, other, false) })
+		clustertest.Cleanup(t, func(ctx context.Context) error { return fault.Cordon(ctx, client, other, false) })
 	}
 	for _, k := range known(t, "node pods", observe(ctx, c, look).NodePods[node]).Candidates {
 		if k.NotMovable == "" {
@@ -146,7 +147,7 @@ func TestObserveDeadNodeIsStillExpected(t *testing.T) {
 	ctx, client, c := setup(t)
 	ds := agent(t, ctx, fault.Agent{Namespace: "dead", Name: "node-exporter"})
 	node := worker(2)
-	cleanup(t, func(ctx context.Context) error { return fault.ReviveNode(ctx, client, node) })
+	clustertest.Cleanup(t, func(ctx context.Context) error { return fault.ReviveNode(ctx, client, node) })
 	if err := fault.KillNode(ctx, client, node); err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +171,7 @@ func TestObserveNotReadyNodeIsStillExpected(t *testing.T) {
 	ctx, client, c := setup(t)
 	ds := agent(t, ctx, fault.Agent{Namespace: "notready", Name: "node-exporter"})
 	node := worker(7)
-	cleanup(t, func(ctx context.Context) error { return fault.SetNotReady(ctx, client, node, false) })
+	clustertest.Cleanup(t, func(ctx context.Context) error { return fault.SetNotReady(ctx, client, node, false) })
 	if err := fault.SetNotReady(ctx, client, node, true); err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +196,7 @@ func TestObserveDiskPressureAndSelectors(t *testing.T) {
 	if err := fault.SetDiskPressure(ctx, client, node, true); err != nil {
 		t.Fatal(err)
 	}
-	cleanup(t, func(ctx context.Context) error { return fault.SetDiskPressure(ctx, client, node, false) })
+	clustertest.Cleanup(t, func(ctx context.Context) error { return fault.SetDiskPressure(ctx, client, node, false) })
 	if n := nodeOf(t, observe(ctx, c, playbook.Look{Target: target(ds)}), node); !n.DiskPressure || !n.Expected {
 		t.Errorf("node = %+v, want it expected and under disk pressure", n)
 	}
@@ -282,7 +283,7 @@ func TestObserveEventsOfRefusedPods(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cleanup(t, func(ctx context.Context) error {
+	clustertest.Cleanup(t, func(ctx context.Context) error {
 		return client.AppsV1().DaemonSets("refused").Delete(ctx, ds.Name, metav1.DeleteOptions{})
 	})
 	look := playbook.Look{Target: target(ds), Wants: []playbook.Want{{Kind: playbook.WantEvents}}}

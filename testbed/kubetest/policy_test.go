@@ -8,6 +8,8 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/drydock/drydock/testbed/controlplane/clustertest"
 )
 
 // refuseCreates makes the API server refuse new DaemonSets in a namespace for the rest of the test.
@@ -31,7 +33,7 @@ func refuseCreates(t *testing.T, ctx context.Context, client kubernetes.Interfac
 			MatchLabels: map[string]string{"kubernetes.io/metadata.name": namespace}}},
 	}
 	api := client.AdmissionregistrationV1()
-	cleanup(t, func(ctx context.Context) error {
+	clustertest.Cleanup(t, func(ctx context.Context) error {
 		return errors.Join(api.ValidatingAdmissionPolicyBindings().Delete(ctx, name, metav1.DeleteOptions{}),
 			api.ValidatingAdmissionPolicies().Delete(ctx, name, metav1.DeleteOptions{}))
 	})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/drydock/drydock/playbook"
 	"github.com/drydock/drydock/playbook/kube"
+	"github.com/drydock/drydock/testbed/controlplane/clustertest"
 	"github.com/drydock/drydock/testbed/fault"
 )
 
@@ -128,7 +129,7 @@ func clusterRole(t *testing.T, ctx context.Context, user string, rules ...rbacv1
 	t.Helper()
 	api := cluster.Client().RbacV1()
 	meta := metav1.ObjectMeta{Name: user}
-	cleanup(t, func(ctx context.Context) error {
+	clustertest.Cleanup(t, func(ctx context.Context) error {
 		return errors.Join(api.ClusterRoleBindings().Delete(ctx, user, metav1.DeleteOptions{}), api.ClusterRoles().Delete(ctx, user, metav1.DeleteOptions{}))
 	})
 	if _, err := api.ClusterRoles().Create(ctx, &rbacv1.ClusterRole{ObjectMeta: meta, Rules: rules}, metav1.CreateOptions{}); err != nil {

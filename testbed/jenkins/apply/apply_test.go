@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/drydock/drydock/testbed/controlplane"
+	"github.com/drydock/drydock/testbed/controlplane/clustertest"
 	"github.com/drydock/drydock/testbed/fault"
 	"github.com/drydock/drydock/testbed/jenkins"
 )
@@ -21,22 +21,8 @@ const carrier = "prod-dal12-carrier2"
 
 var cluster *controlplane.Cluster
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
-	defer cancel()
-	var err error
-	if cluster, err = controlplane.Start(ctx, controlplane.Options{Name: carrier, Nodes: 3}); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	code := m.Run()
-	if err := cluster.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return code
+func TestMain(m *testing.M) {
+	clustertest.Main(m, controlplane.Options{Name: carrier, Nodes: 3}, &cluster)
 }
 
 func clusters() map[string]*rest.Config {
