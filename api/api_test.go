@@ -8,7 +8,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http/httptest"
@@ -17,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/drydock/drydock/api"
@@ -405,159 +403,6 @@ func (s *server) wantProblem(t *testing.T, r request, status int, name string, c
 	}
 	if page := s.do(request{method: "GET", path: p["type"].(string)}); page.Code != 200 {
 		t.Errorf("%v leads to no page: %d", p["type"], page.Code)
-	}
-}
-
-func TestAuthorization(t *testing.T) {
-	t.Parallel()
-	s := newServer(t)
-	s.runs["r1"] = playbook.StoredRun{Run: playbook.Run{ID: "r1", Target: target, State: playbook.Triage}}
-	reads := []string{"/api/v1/runs", "/api/v1/runs/r1", "/api/v1/runs/r1/explain", "/api/v1/events", "/api/v1/carriers", "/api/v1/kill-switch",
-		"/api/v1/carriers/" + knownCarrier + "/daemonsets/monitoring/node-exporter/diagnosis"}
-	for _, path := range reads {
-		s.wantProblem(t, request{method: "GET", path: path}, 401, "unauthenticated")
-		s.wantProblem(t, request{method: "GET", path: path, token: "wrong"}, 401, "unauthenticated")
-		if w := s.do(request{method: "GET", path: path, token: "viewer"}); w.Code != 200 {
-			t.Errorf("GET %s as a viewer: %d %s", path, w.Code, w.Body)
-		}
-		// The dashboard's cookie opens no API.
-		s.wantProblem(t, request{method: "GET", path: path, header: map[string]string{"Cookie": "drydock_session=tok-admin"}}, 401, "unauthenticated")
-	}
-	for _, r := range []request{
-		{method: "POST", path: "/api/v1/runs/r1/retrigger", body: `{"reason":"x"}`},
-		{method: "POST", path: "/api/v1/runs/r1/cancel", body: `{}`},
-		{method: "POST", path: "/api/v1/incidents/QTEST0000001/retrigger", body: `{"reason":"x"}`},
-		{method: "PUT", path: "/api/v1/kill-switch", body: `{"engaged":true,"reason":"x"}`},
-	} {
-		s.wantProblem(t, r, 401, "unauthenticated")
-		r.token = "viewer"
-		s.wantProblem(t, r, 403, "forbidden")
-	}
-	w := s.do(request{method: "GET", path: "/api/v1/runs"})
-	if got := w.Header().Get("WWW-Authenticate"); !strings.HasPrefix(got, "Bearer") {
-		t.Errorf("WWW-Authenticate %q", got)
-	}
-}
-
-func TestUnknownAddresses(t *testing.T) {
-	t.Parallel()
-	s := newServer(t)
-	s.wantProblem(t, request{method: "GET", path: "/nothing"}, 404, "no-such-address")
-	// Below /api nothing is told to those who may not ask, not even what is there.
-	for _, path := range []string{"/api", "/api/v1/nothing", "/api/v2/runs"} {
-		s.wantProblem(t, request{method: "GET", path: path}, 401, "unauthenticated")
-		s.wantProblem(t, request{method: "GET", path: path, token: "viewer"}, 404, "no-such-address")
-	}
-	s.wantProblem(t, request{method: "DELETE", path: "/api/v1/runs"}, 401, "unauthenticated")
-	for path, field := range map[string]string{"mon_x/agent": "namespace", "Mon/agent": "namespace", "mon/Agent": "name", "a.b/agent": "namespace", "mon/-a": "name"} {
-		namespace, name, _ := strings.Cut(path, "/")
-		s.wantProblem(t, request{method: "GET", token: "viewer", path: "/api/v1/carriers/" + knownCarrier + "/daemonsets/" + namespace + "/" + name + "/diagnosis"},
-			400, "bad-parameters", `"field":"`+field+`"`)
-	}
-	s.wantProblem(t, request{method: "GET", path: "/webhooks/pagerduty"}, 405, "method-not-allowed")
-	s.wantProblem(t, request{method: "DELETE", path: "/api/v1/runs", token: "admin"}, 405, "method-not-allowed")
-	s.wantProblem(t, request{method: "GET", path: "/api/v1/runs/none", token: "viewer"}, 404, "no-such-run")
-	s.wantProblem(t, request{method: "GET", path: "/api/v1/carriers/none/daemonsets/a/b/diagnosis", token: "viewer"}, 404, "no-such-carrier")
-	s.wantProblem(t, request{method: "GET", path: "/api/v1/kill-switch?carrier=none", token: "viewer"}, 404, "no-such-carrier")
-}
-
-func TestRunFilters(t *testing.T) {
-	t.Parallel()
-	s := newServer(t)
-	s.page = playbook.RunPage{Next: "c2"}
-	w := s.do(request{method: "GET", token: "viewer", path: "/api/v1/runs?carrier=c&daemonset=d&namespace=n&state=draining&finding=node_full&outcome=resolved" +
-		"&incident=Q1&trigger=retrigger&since=2026-11-22T04:00:00%2B01:00&until=2026-11-23T00:00:00Z&limit=200&cursor=c1"})
-	if w.Code != 200 || w.Body.String() != `{"items":[],"next_cursor":"c2"}` {
-		t.Fatalf("%d %s", w.Code, w.Body)
-	}
-	want := playbook.RunFilter{Carrier: "c", DaemonSet: "d", Namespace: "n", State: playbook.Draining, Finding: playbook.FindingNodeFull,
-		Outcome: playbook.OutcomeResolved, Incident: "Q1", Trigger: playbook.TriggerRetrigger, Limit: 200, Cursor: "c1",
-		Since: time.Date(2026, 11, 22, 3, 0, 0, 0, time.UTC), Until: time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)}
-	if diff := gocmp.Diff(want, s.filter); diff != "" {
-		t.Errorf("filter (-want +got):\n%s", diff)
-	}
-	s.do(request{method: "GET", token: "viewer", path: "/api/v1/runs"})
-	if s.filter.Limit != 50 {
-		t.Errorf("default limit %d, want 50", s.filter.Limit)
-	}
-	for query, field := range map[string]string{
-		"limit=0": "limit", "limit=201": "limit", "limit=ten": "limit", "limit=": "limit", "colour=red": "colour", "state=sleeping": "state",
-		"finding=x": "finding", "outcome=x": "outcome", "trigger=x": "trigger", "since=yesterday": "since", "until=2026-11-22": "until",
-		"carrier=a&carrier=b": "carrier", "carrier=": "carrier", "carrier=%FF": "carrier", "carrier=%00": "carrier",
-		"since=2026-11-23T00:00:00Z&until=2026-11-22T00:00:00Z": "until",
-	} {
-		s.wantProblem(t, request{method: "GET", token: "viewer", path: "/api/v1/runs?" + query}, 400, "bad-parameters", `"field":"`+field+`"`)
-	}
-	s.wantProblem(t, request{method: "GET", token: "viewer", path: "/api/v1/runs?limit=0&state=x&y=1"}, 400, "bad-parameters",
-		`"field":"limit"`, `"field":"state"`, `"field":"y"`)
-	s.wantProblem(t, request{method: "GET", token: "viewer", path: "/api/v1/events?carrier=x"}, 400, "bad-parameters", `"field":"carrier"`)
-	s.wantProblem(t, request{method: "GET", token: "viewer", path: "/api/v1/runs/r1?x=1"}, 400, "bad-parameters", `"field":"x"`)
-	s.historyErr = fmt.Errorf("%w: malformed", api.ErrBadCursor)
-	s.wantProblem(t, request{method: "GET", token: "viewer", path: "/api/v1/runs?cursor=zzz"}, 400, "bad-parameters", `"field":"cursor"`)
-	s.wantProblem(t, request{method: "GET", token: "viewer", path: "/api/v1/events?cursor=zzz"}, 400, "bad-parameters", `"field":"cursor"`)
-}
-
-func TestOurOwnFaultsLeakNothing(t *testing.T) {
-	t.Parallel()
-	for name, tt := range map[string]struct {
-		err     error
-		status  int
-		problem string
-	}{
-		"slow":     {fmt.Errorf("%w: over 5s", api.ErrHistorySlow), 503, "history-slow"},
-		"database": {fmt.Errorf("%w: dial tcp secret.internal:5432", api.ErrDatabase), 503, "database-unavailable"},
-		"anything": {errors.New("dial tcp secret.internal:5432"), 500, "internal"},
-	} {
-		s := newServer(t)
-		s.historyErr = tt.err
-		r := request{method: "GET", token: "viewer", path: "/api/v1/runs"}
-		s.wantProblem(t, r, tt.status, tt.problem)
-		if body := s.do(r).Body.String(); strings.Contains(body, "internal:5432") || strings.Contains(body, "over 5s") {
-			t.Errorf("%s: the answer leaks: %s", name, body)
-		}
-		if !strings.Contains(s.log.String(), tt.err.Error()) {
-			t.Errorf("%s: the log lacks the reason: %s", name, s.log)
-		}
-	}
-}
-
-func TestProbes(t *testing.T) {
-	t.Parallel()
-	s := newServer(t)
-	if w := s.do(request{method: "GET", path: "/healthz"}); w.Code != 200 {
-		t.Errorf("healthz %d", w.Code)
-	}
-	if w := s.do(request{method: "GET", path: "/readyz"}); w.Code != 200 || w.Body.String() != `{"parts":{"database":"ok"},"status":"ok"}` {
-		t.Errorf("readyz %d %s", w.Code, w.Body)
-	}
-	for _, path := range []string{"/healthz", "/readyz"} {
-		if w := s.do(request{method: "HEAD", path: path}); w.Code != 200 {
-			t.Errorf("HEAD %s: %d", path, w.Code)
-		}
-	}
-	s.databaseUp = errors.New("dial tcp secret.internal: refused")
-	s.wantProblem(t, request{method: "GET", path: "/readyz"}, 503, "not-ready", `"database":"failing"`)
-	if w := s.do(request{method: "GET", path: "/healthz"}); w.Code != 200 {
-		t.Errorf("healthz with the database down: %d", w.Code)
-	}
-}
-
-func TestReadyzDoesNotWaitForever(t *testing.T) {
-	t.Parallel()
-	stuck := make(chan struct{})
-	defer close(stuck)
-	s := newServer(t, func(o *api.Options) {
-		o.Parts = []api.Part{{Name: "stuck", Check: func(context.Context) error { <-stuck; return nil }}}
-	})
-	s.wantProblem(t, request{method: "GET", path: "/readyz"}, 503, "not-ready", `"stuck":"failing"`)
-}
-
-func TestAPanicIsAnAnswer(t *testing.T) {
-	t.Parallel()
-	s := newServer(t, func(o *api.Options) { o.History = nil })
-	s.wantProblem(t, request{method: "GET", path: "/api/v1/runs", token: "viewer"}, 500, "internal")
-	if !strings.Contains(s.log.String(), "handler panicked") {
-		t.Error("the log does not tell of the panic")
 	}
 }
 

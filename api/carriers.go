@@ -1,7 +1,9 @@
 package api
 
 import (
+	"context"
 	"net/http"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -21,6 +23,9 @@ type Diagnosis struct {
 	Nodes     []playbook.Verdict `json:"nodes"`
 	Readings  []Reading          `json:"readings"`
 }
+
+// diagnosisTime bounds a diagnosis, below what the server has for an answer. What was not read by then is unknown.
+const diagnosisTime = 45 * time.Second
 
 // PlannedAction is one action of a plan.
 type PlannedAction struct {
@@ -86,7 +91,9 @@ func (s *Server) diagnosis(c *gin.Context) error {
 	if wrong != nil {
 		return wrong
 	}
-	d, err := s.Carriers.Diagnose(c.Request.Context(), t)
+	ctx, cancel := context.WithTimeout(c.Request.Context(), diagnosisTime)
+	defer cancel()
+	d, err := s.Carriers.Diagnose(ctx, t)
 	if err != nil {
 		return err
 	}

@@ -10,12 +10,13 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
 )
 
-const maxKey = 255
+const maxKey = 255 // characters
 
 // repeat is what the Idempotency-Key of a request says.
 type repeat struct {
@@ -29,12 +30,12 @@ type repeat struct {
 // anything else is looked at. A request that could not be understood does not use its key up.
 func (s *Server) once(h func(*gin.Context, repeat) error) handler {
 	return func(c *gin.Context) error {
-		key := c.GetHeader("Idempotency-Key")
+		key, err := keyOf(c.Request)
+		if err != nil {
+			return err
+		}
 		if key == "" {
 			return h(c, repeat{})
-		}
-		if len(key) > maxKey || !validText(key) {
-			return fieldErrors{{"Idempotency-Key", fmt.Sprintf("is longer than %d bytes, or not text", maxKey)}}
 		}
 		body, err := readBody(c)
 		if err != nil {
@@ -55,6 +56,28 @@ func (s *Server) once(h func(*gin.Context, repeat) error) handler {
 			s.note(ctx, "free", s.Keys.FreeKey(ctx, client, key))
 		}
 		return err
+	}
+}
+
+// keyOf reads the header; absent, it is empty. One that stands there empty is a mistake, most likely of a script, which
+// believes that it may repeat itself.
+func keyOf(r *http.Request) (string, error) {
+	values := r.Header.Values("Idempotency-Key")
+	if len(values) == 0 {
+		return "", nil
+	}
+	wrong := func(message string) (string, error) { return "", fieldErrors{{"Idempotency-Key", message}} }
+	switch key := values[0]; {
+	case len(values) > 1:
+		return wrong(fmt.Sprintf("stands %d times: write it once", len(values)))
+	case key == "":
+		return wrong("is empty: give it a value, or leave it out")
+	case !validText(key):
+		return wrong("is not text")
+	case utf8.RuneCountInString(key) > maxKey:
+		return wrong(fmt.Sprintf("is longer than %d characters", maxKey))
+	default:
+		return key, nil
 	}
 }
 

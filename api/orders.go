@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
 
@@ -15,7 +16,7 @@ import (
 	"github.com/drydock/drydock/playbook"
 )
 
-const maxReason = 1000
+const maxReason = 1000 // characters
 
 // retriggerRun starts a new run of a run's target, for those of its incidents that are still open.
 func (s *Server) retriggerRun(c *gin.Context, r repeat) error {
@@ -156,10 +157,10 @@ func (s *Server) cancel(c *gin.Context, r repeat) error {
 	if err := s.body(c, &body, true); err != nil {
 		return err
 	}
-	id, reason := c.Param("id"), strings.TrimSpace(body.Reason)
-	if len(reason) > maxReason {
-		return fieldErrors{{"reason", fmt.Sprintf("is longer than %d bytes", maxReason)}}
+	if wrong := tooLong(body.Reason); wrong != nil {
+		return wrong
 	}
+	id, reason := c.Param("id"), strings.TrimSpace(body.Reason)
 	if err := s.ownRun(c, id); err != nil {
 		return err
 	}
@@ -207,14 +208,26 @@ func (s *Server) reason(c *gin.Context) (string, error) {
 	if err := s.body(c, &body, false); err != nil {
 		return "", err
 	}
-	reason := strings.TrimSpace(body.Reason)
-	switch {
-	case reason == "":
-		return "", fieldErrors{{"reason", "is missing: say why, it is kept with the run"}}
-	case len(reason) > maxReason:
-		return "", fieldErrors{{"reason", fmt.Sprintf("is longer than %d bytes", maxReason)}}
+	wrong := wrongReason(body.Reason)
+	if wrong != nil {
+		return "", wrong
 	}
-	return reason, nil
+	return strings.TrimSpace(body.Reason), nil
+}
+
+// wrongReason finds what is wrong with a reason that must be given; nil: nothing.
+func wrongReason(reason string) fieldErrors {
+	if strings.TrimSpace(reason) == "" {
+		return fieldErrors{{"reason", "is missing: say why, it is kept"}}
+	}
+	return tooLong(reason)
+}
+
+func tooLong(reason string) fieldErrors {
+	if utf8.RuneCountInString(reason) > maxReason {
+		return fieldErrors{{"reason", fmt.Sprintf("is longer than %d characters", maxReason)}}
+	}
+	return nil
 }
 
 // body reads a JSON object strictly: on what changes things a key with a typo must not pass in silence.
@@ -232,16 +245,52 @@ func (s *Server) body(c *gin.Context, into any, mayBeEmpty bool) error {
 	if !json.Valid(raw) {
 		return errNotJSON
 	}
-	var keys map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &keys); err != nil || keys == nil {
+	if raw = bytes.TrimSpace(raw); raw[0] != '{' {
 		return withDetail(errNotJSON, "the body is JSON, but not an object")
 	}
-	decoder := json.NewDecoder(bytes.NewReader(raw))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(into); err != nil {
-		return bodyErrors(err, keys, into)
+	if err := checkKeys(raw, into); err != nil {
+		return err
+	}
+	var wrongType *json.UnmarshalTypeError
+	if err := json.Unmarshal(raw, into); errors.As(err, &wrongType) {
+		return fieldErrors{{wrongType.Field, "must be a " + wrongType.Type.String()}}
+	} else if err != nil {
+		return errNotJSON
 	}
 	return nil
+}
+
+// checkKeys finds the keys of a valid JSON object that are not fields of into, to the letter, and those that stand there twice: of
+// these encoding/json would take whichever comes last, and it takes REASON for reason.
+func checkKeys(raw []byte, into any) error {
+	empty, err := json.Marshal(into)
+	if err != nil {
+		return fmt.Errorf("list the fields of a body: %w", err)
+	}
+	var known map[string]json.RawMessage
+	if err := json.Unmarshal(empty, &known); err != nil {
+		return fmt.Errorf("list the fields of a body: %w", err)
+	}
+	var wrong fieldErrors
+	seen := map[string]bool{}
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	_, _ = decoder.Token() // the brace: the object is valid
+	for decoder.More() {
+		token, _ := decoder.Token()
+		key, _ := token.(string)
+		if _, ok := known[key]; !ok && !seen[key] {
+			wrong = append(wrong, fieldError{key, "is not known: the fields are " + strings.Join(sorted(known), ", ")})
+		} else if seen[key] {
+			wrong = append(wrong, fieldError{key, "stands there twice: write it once"})
+		}
+		seen[key] = true
+		var value json.RawMessage
+		_ = decoder.Decode(&value)
+	}
+	if wrong == nil {
+		return nil
+	}
+	return wrong
 }
 
 func readBody(c *gin.Context) ([]byte, error) {
@@ -254,29 +303,6 @@ func readBody(c *gin.Context) ([]byte, error) {
 		return nil, fmt.Errorf("%w: read body: %w", errNotJSON, err)
 	}
 	return raw, nil
-}
-
-// bodyErrors names the fields of a body that did not fit.
-func bodyErrors(err error, keys map[string]json.RawMessage, into any) error {
-	var wrongType *json.UnmarshalTypeError
-	if errors.As(err, &wrongType) {
-		return fieldErrors{{wrongType.Field, "must be a " + wrongType.Type.String()}}
-	}
-	// encoding/json has no type for an unknown field; the keys that its own encoding lacks are the unknown ones.
-	known := map[string]json.RawMessage{}
-	if b, err := json.Marshal(into); err == nil {
-		_ = json.Unmarshal(b, &known)
-	}
-	var wrong fieldErrors
-	for _, key := range sorted(keys) {
-		if _, ok := known[key]; !ok {
-			wrong = append(wrong, fieldError{key, "is not known: the fields are " + strings.Join(sorted(known), ", ")})
-		}
-	}
-	if wrong == nil {
-		return errNotJSON
-	}
-	return wrong
 }
 
 type killSwitchJSON struct {
@@ -317,13 +343,10 @@ func (s *Server) setKillSwitch(c *gin.Context) error {
 	if body.Engaged == nil {
 		wrong = append(wrong, fieldError{"engaged", "is missing: write true or false"})
 	}
-	reason := strings.TrimSpace(body.Reason)
-	if reason == "" || len(reason) > maxReason {
-		wrong = append(wrong, fieldError{"reason", fmt.Sprintf("must have 1 to %d bytes: say why", maxReason)})
-	}
-	if wrong != nil {
+	if wrong = append(wrong, wrongReason(body.Reason)...); wrong != nil {
 		return wrong
 	}
+	reason := strings.TrimSpace(body.Reason)
 	// The switch of all carriers is nobody's who is for some.
 	if err := inScope(c, body.Carrier); err != nil {
 		return err

@@ -1,7 +1,7 @@
 package api
 
 import (
-	"context"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -79,7 +79,6 @@ var problems = []struct {
 	{ErrNoTarget, 409, "no-target", "The incident's title or alerts must name a DaemonSet of a configured carrier: see \"drydock parse\"."},
 	{errTooLarge, 413, "too-large", "A webhook may have 1 MiB, a body under /api 64 KiB."},
 	{errNotJSON, 400, "not-json", "Send a JSON object."},
-	{ErrBadCursor, 400, "bad-cursor", "Use next_cursor of the page before, with the same filters."},
 	{errBadParameters, 400, "bad-parameters", "The member errors names each field and what is wrong with it."},
 	{ErrKeyReused, 422, "idempotency-key-reused", "Use a new Idempotency-Key for another request."},
 	{errTooManyRequests, 429, "too-many-requests", "Ask less often: 50 times a second. Retry-After says when to go on. To follow a run, use its stream."},
@@ -90,7 +89,6 @@ var problems = []struct {
 	{ErrDatabase, 503, "database-unavailable", "Try again; the server's log has the reason."},
 	{errBusy, 503, "busy", "Try again."},
 	{errNotReady, 503, "not-ready", "The member parts names what does not work."},
-	{context.DeadlineExceeded, 503, "timeout", "Try again; the server's log has the reason."},
 }
 
 // refused is the entry for *playbook.RefusedError, which carries its own words.
@@ -156,7 +154,8 @@ type problem struct {
 func problemOf(err error) (p problem, ours bool) {
 	var refused *playbook.RefusedError
 	if errors.As(err, &refused) {
-		return problem{Type: problemType(refusedName), Title: "Drydock's limits refuse this", Status: http.StatusConflict, Detail: refused.Error()}, false
+		return problem{Type: problemType(refusedName), Title: "Drydock's limits refuse this", Status: http.StatusConflict,
+			Detail: cmp.Or(refused.Why, refused.Error())}, false
 	}
 	for _, entry := range problems {
 		if !errors.Is(err, entry.err) {

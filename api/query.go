@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
 )
@@ -15,7 +17,14 @@ import (
 const (
 	defaultLimit = 50
 	maxLimit     = 200
+	maxText      = 1024 // characters
 )
+
+// firstYear is where times begin: Go's zero time, which would mean that there is none, lies before it.
+const firstYear = 1970
+
+// rfc3339 is narrower than time.Parse, which takes an hour of one digit, and a comma.
+var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$`)
 
 // query reads parameters and collects every mistake, so that one answer names them all.
 type query struct {
@@ -67,8 +76,8 @@ func (q *query) text(name string) string {
 	if v[0] == "" {
 		q.add(name, "is empty: give it a value, or leave it out")
 	}
-	if len(v[0]) > 1024 {
-		q.add(name, "is longer than 1024 bytes")
+	if utf8.RuneCountInString(v[0]) > maxText {
+		q.add(name, "is longer than %d characters", maxText)
 		return ""
 	}
 	if strings.ContainsRune(v[0], 0) || !validText(v[0]) {
@@ -85,12 +94,17 @@ func (q *query) limit() int {
 	if text == "" {
 		return defaultLimit
 	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 || n > maxLimit {
-		q.add("limit", "%q is not a number from 1 to %d", text, maxLimit)
-		return defaultLimit
+	return q.number("limit", text, maxLimit)
+}
+
+// number reads digits, and no sign.
+func (q *query) number(name, text string, most int) int {
+	n, err := strconv.ParseUint(text, 10, 31)
+	if err != nil || n < 1 || int(n) > most {
+		q.add(name, "%q is not a number from 1 to %d", text, most)
+		return most
 	}
-	return n
+	return int(n)
 }
 
 func (q *query) time(name string) time.Time {
@@ -99,11 +113,15 @@ func (q *query) time(name string) time.Time {
 		return time.Time{}
 	}
 	t, err := time.Parse(time.RFC3339, text)
-	if err != nil || t.Year() < 1 {
+	if err != nil || !rfc3339.MatchString(text) {
 		q.add(name, "%q is not a time: write it like 2026-11-22T03:04:05Z (RFC 3339)", text)
 		return time.Time{}
 	}
-	return t.UTC()
+	if t = t.UTC(); t.Year() < firstYear {
+		q.add(name, "%q lies before %d", text, firstYear)
+		return time.Time{}
+	}
+	return t
 }
 
 // oneOf is a parameter of a closed set.

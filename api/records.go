@@ -3,7 +3,6 @@ package api
 import (
 	"encoding/json"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -184,10 +183,5 @@ func (q *query) minutesByHand() int {
 	if text == "" {
 		return defaultMinutesByHand
 	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 || n > maxMinutesByHand {
-		q.add("minutes_by_hand", "%q is not a number from 1 to %d", text, maxMinutesByHand)
-		return defaultMinutesByHand
-	}
-	return n
+	return q.number("minutes_by_hand", text, maxMinutesByHand)
 }

@@ -86,6 +86,7 @@ func New(o Options) *Server {
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
 	e.HandleMethodNotAllowed = true
+	e.RedirectTrailingSlash = false // it would answer before anybody asked for the token
 	e.ContextWithFallback = true
 	// Nobody's word about the client's address is taken; it is not used for anything either.
 	_ = e.SetTrustedProxies(nil)

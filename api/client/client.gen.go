@@ -925,10 +925,10 @@ type ListRunsParams struct {
 	Incident *string  `form:"incident,omitempty" json:"incident,omitempty"`
 	Trigger  *Trigger `form:"trigger,omitempty" json:"trigger,omitempty"`
 
-	// Since Started at or after this time.
+	// Since Started at or after this time; of 1970 at the earliest.
 	Since *Since `form:"since,omitempty" json:"since,omitempty"`
 
-	// Until Started before this time.
+	// Until Started before this time; of 1970 at the earliest.
 	Until *Until `form:"until,omitempty" json:"until,omitempty"`
 
 	// Limit How many at most.
@@ -970,10 +970,10 @@ type StreamRunParams struct {
 
 // GetStatsParams defines parameters for GetStats.
 type GetStatsParams struct {
-	// Since Runs that started at or after this time; absent, 30 days before until.
+	// Since Runs that started at or after this time, of 1970 at the earliest; absent, 30 days before until.
 	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
 
-	// Until Started before this time.
+	// Until Started before this time; of 1970 at the earliest.
 	Until   *Until  `form:"until,omitempty" json:"until,omitempty"`
 	Carrier *string `form:"carrier,omitempty" json:"carrier,omitempty"`
 
@@ -1210,7 +1210,7 @@ type ClientInterface interface {
 
 	// RetriggerRunWithBody Start a new run of a run's target
 	//
-	// For the first of the run's incidents that is open in PagerDuty now; it never reopens one.
+	// For those of the run's incidents that are open in PagerDuty now; it never reopens one.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1219,7 +1219,7 @@ type ClientInterface interface {
 
 	// RetriggerRun Start a new run of a run's target
 	//
-	// For the first of the run's incidents that is open in PagerDuty now; it never reopens one.
+	// For those of the run's incidents that are open in PagerDuty now; it never reopens one.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1559,7 +1559,7 @@ func (c *Client) ExplainRun(ctx context.Context, id RunID, reqEditors ...Request
 
 // RetriggerRunWithBody Start a new run of a run's target
 //
-// For the first of the run's incidents that is open in PagerDuty now; it never reopens one.
+// For those of the run's incidents that are open in PagerDuty now; it never reopens one.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1578,7 +1578,7 @@ func (c *Client) RetriggerRunWithBody(ctx context.Context, id RunID, params *Ret
 
 // RetriggerRun Start a new run of a run's target
 //
-// For the first of the run's incidents that is open in PagerDuty now; it never reopens one.
+// For those of the run's incidents that are open in PagerDuty now; it never reopens one.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -2870,7 +2870,7 @@ type ClientWithResponsesInterface interface {
 
 	// RetriggerRunWithBodyWithResponse Start a new run of a run's target
 	//
-	// For the first of the run's incidents that is open in PagerDuty now; it never reopens one.
+	// For those of the run's incidents that are open in PagerDuty now; it never reopens one.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -2879,7 +2879,7 @@ type ClientWithResponsesInterface interface {
 
 	// RetriggerRunWithResponse Start a new run of a run's target
 	//
-	// For the first of the run's incidents that is open in PagerDuty now; it never reopens one.
+	// For those of the run's incidents that are open in PagerDuty now; it never reopens one.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5006,7 +5006,7 @@ func (c *ClientWithResponses) ExplainRunWithResponse(ctx context.Context, id Run
 
 // RetriggerRunWithBodyWithResponse Start a new run of a run's target
 //
-// For the first of the run's incidents that is open in PagerDuty now; it never reopens one.
+// For those of the run's incidents that are open in PagerDuty now; it never reopens one.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -5021,7 +5021,7 @@ func (c *ClientWithResponses) RetriggerRunWithBodyWithResponse(ctx context.Conte
 
 // RetriggerRunWithResponse Start a new run of a run's target
 //
-// For the first of the run's incidents that is open in PagerDuty now; it never reopens one.
+// For those of the run's incidents that are open in PagerDuty now; it never reopens one.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
