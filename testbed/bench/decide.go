@@ -97,6 +97,9 @@ func timeCalls(call func() int) []time.Duration {
 }
 
 func timingOf(calls []time.Duration) timing {
+	if len(calls) == 0 {
+		return timing{}
+	}
 	return timing{Calls: len(calls), P50: quantile(calls, 0.5), P99: quantile(calls, 0.99)}
 }
 

@@ -2,7 +2,8 @@
 // one table with the ratios. A file each measures one thing:
 //
 //   - decide: one decision (playbook.Decide) at 500 and 5,000 nodes, against a bare pass over the same nodes and pods;
-//   - intake: durable webhook intake through the real HTTP handler and inbox, against pgbench writing the same rows.
+//   - intake: durable webhook intake through the real HTTP handler and inbox, against pgbench writing the same rows;
+//   - history: pages of five million runs, for each set of filters, against fetches of one run by its primary key.
 //
 // A figure alone says how busy the machine was; a ratio of two that were measured in turns says how far Drydock is from
 // what is possible here. No figure is judged: the goals stand beside them. What fails the bench is a wrong result: an answer
@@ -40,6 +41,7 @@ type measurement struct {
 var measurements = []measurement{
 	{"decide", measureDecide},
 	{"intake", measureIntake},
+	{"history", measureHistory},
 }
 
 func main() {
@@ -69,6 +71,9 @@ type options struct {
 	json    string // file for the raw results
 	profile string // file for a CPU profile
 	conns   []int
+	runs    int // of the history
+	ticks   int // of each of them
+	pages   int // first pages of each set of filters, and as many deep ones
 }
 
 // bench is what measurements share.
@@ -93,6 +98,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		b.conns, err = numbers(list)
 		return err
 	})
+	flags.IntVar(&b.runs, "runs", 5_000_000, "runs of the history")
+	flags.IntVar(&b.ticks, "ticks", 3, "ticks of each run of the history")
+	flags.IntVar(&b.pages, "pages", 300, "pages to ask the history for, of each set of filters")
 	flags.Func("only", "the measurements to make, as intake,decide", func(list string) (err error) {
 		chosen, err = choose(list)
 		return err
@@ -100,8 +108,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if flags.NArg() > 0 || b.seconds < 1 || b.rounds < 1 {
-		return errors.New("no arguments, and -seconds and -rounds of at least 1")
+	if flags.NArg() > 0 || b.seconds < 1 || b.rounds < 1 || b.runs < 1000 || b.ticks < 1 || b.pages < 10 {
+		return errors.New("no arguments, -seconds, -rounds and -ticks of at least 1, -runs of 1000 and -pages of 10")
 	}
 	stop, err := profileTo(b.profile)
 	if err != nil {

@@ -40,7 +40,8 @@ Ratios are Drydock / limit. Decide and its bare pass, which reads the same field
 less is better, and 1.00 per node is linear. Intake: rates, more is better. Processor time: of client, Drydock and Postgres
 together, per webhook or transaction; less is better, and a busy machine changes it least. Drydock verifies, parses, logs
 and answers over HTTP, and writes one row more (the run's incident) than pgbench, which writes event, run and job in one
-statement.
+statement. A page of the history is 50 runs with their incidents, the primary key one run: times, of which the slower of first pages
+and pages at any depth makes the ratio; blocks are of 8 kB, read by a page, wherever they were.
 `)
 	if err != nil {
 		return fmt.Errorf("write the table: %w", err)
@@ -67,7 +68,12 @@ func middle(windows []window) window {
 	return m
 }
 
-func (t timing) String() string { return fmt.Sprintf("p50 %s, p99 %s", short(t.P50), short(t.P99)) }
+func (t timing) String() string {
+	if t.Calls == 0 {
+		return "none"
+	}
+	return fmt.Sprintf("p50 %s, p99 %s", short(t.P50), short(t.P99))
+}
 
 func (w window) String() string {
 	return fmt.Sprintf("%6.0f/s, p50 %s, p99 %s", w.Rate, short(w.P50), short(w.P99))
