@@ -14,6 +14,7 @@ import (
 	"github.com/klauspost/compress/gzhttp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/drydock/drydock/incident"
 	"github.com/drydock/drydock/playbook"
@@ -53,9 +54,9 @@ type Server struct {
 	tokens  Tokens
 	engine  *gin.Engine
 	metrics metrics
-	// inFlight bounds how many webhooks are read at one time.
-	inFlight chan struct{}
-	login    *oneTimeCode
+	// bodies bounds what webhooks under way may hold in memory, in bytes.
+	bodies *semaphore.Weighted
+	login  *oneTimeCode
 	// requests are counted by token, guesses of tokens by address.
 	requests, guesses *limiter
 	// streams bounds how many runs are followed at one time; stopping ends them.
@@ -67,7 +68,7 @@ type Server struct {
 const (
 	maxWebhookBody   = incident.MaxEventBytes
 	maxAPIBody       = 64 << 10
-	maxWebhooks      = 64
+	maxWebhookBodies = 16 << 20 // some 8,000 of the usual size, or 16 of the largest
 	requestIDKey     = "request_id"
 	requestIDHeader  = "X-Request-Id"
 	webhookPath      = "/webhooks/pagerduty"
@@ -79,7 +80,7 @@ const (
 func New(o Options) *Server {
 	s := &Server{
 		Options: o, log: o.Log, tokens: o.Tokens, metrics: newMetrics(o.Metrics, o.Version),
-		inFlight: make(chan struct{}, maxWebhooks), login: &oneTimeCode{code: o.OneTimeCode},
+		bodies: semaphore.NewWeighted(maxWebhookBodies), login: &oneTimeCode{code: o.OneTimeCode},
 		requests: newLimiter(requestRate, requestBurst), guesses: newLimiter(guessRate, guessBurst),
 		streams: make(chan struct{}, maxStreams), stopping: make(chan struct{}),
 	}
@@ -109,8 +110,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r = r.Clone(r.Context())
 		r.URL.Path = webhookPath
 	}
-	if strings.HasSuffix(r.URL.Path, streamSuffix) {
-		s.engine.ServeHTTP(w, r) // an event must not wait in a compressor for company
+	if r.URL.Path == webhookPath || strings.HasSuffix(r.URL.Path, streamSuffix) {
+		s.engine.ServeHTTP(w, r) // PagerDuty reads no more than the status, and an event must not wait in a compressor for company
 		return
 	}
 	s.compress.ServeHTTP(w, r)

@@ -75,16 +75,18 @@ func webhookID(header string) string {
 	return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(header)))
 }
 
-// enter waits for one of the few places in which a webhook's body may be held in memory.
+// enter waits for room in memory for a webhook's body.
 func (s *Server) enter(c *gin.Context) (func(), error) {
+	size := c.Request.ContentLength
+	if size < 0 || size > maxWebhookBody { // not told, or too large, which shows when it is read
+		size = maxWebhookBody
+	}
 	ctx, cancel := context.WithTimeout(c.Request.Context(), webhookQueueTime)
 	defer cancel()
-	select {
-	case s.inFlight <- struct{}{}:
-		return func() { <-s.inFlight }, nil
-	case <-ctx.Done():
+	if err := s.bodies.Acquire(ctx, size); err != nil {
 		return nil, errBusy
 	}
+	return func() { s.bodies.Release(size) }, nil
 }
 
 // authenticate reports whether the body came without a signature but with an operator's token.

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"log/slog"
@@ -101,6 +102,13 @@ func (b *breaker) accept() {
 	}
 }
 
+// bindCommit is in the message that has the prepared COMMIT run, behind the empty name of its portal: pgx names a statement
+// after its text.
+var bindCommit = func() []byte {
+	digest := sha256.Sum256([]byte("COMMIT"))
+	return fmt.Appendf(nil, "\x00stmtcache_%x\x00", digest[:24])
+}()
+
 func (b *breaker) relay(client, server net.Conn) {
 	defer client.Close()
 	defer server.Close()
@@ -117,7 +125,7 @@ func (b *breaker) relay(client, server net.Conn) {
 			return
 		}
 		cut := cutNever
-		if bytes.Contains(buf[:n], []byte("commit\x00")) {
+		if bytes.Contains(buf[:n], []byte("commit\x00")) || bytes.Contains(buf[:n], bindCommit) {
 			cut = b.take()
 		}
 		switch cut {

@@ -227,7 +227,38 @@ func (d *desk) scanStored(rows pgx.Rows) error {
 	return err
 }
 
-// The three writes send columns as arrays: one statement per table, however large the batch.
+// queueWrites asks for what was decided to be written. Columns are sent as arrays: one statement per table, however large the
+// batch.
+func (d *desk) queueWrites(queries *pgx.Batch) {
+	d.queueRuns(queries)
+	d.queueIncidents(queries)
+	d.queueEvents(queries)
+	var jobs jobRows
+	var joined, woken []string
+	for _, r := range d.open {
+		switch {
+		case r.fresh:
+		case r.joined:
+			joined = append(joined, r.id)
+		case r.woken:
+			woken = append(woken, r.id)
+		default:
+			continue
+		}
+		jobs.add(Tick{RunID: r.id, Seq: r.tickSeq}, ticksQueue(r.version))
+	}
+	// A join raises the version, so that a tick which did not see the incident can not end the run.
+	if len(joined) > 0 {
+		queries.Queue(`UPDATE runs SET version = version + 1, woken_at = $2, wake_at = $2 WHERE id = ANY($1)`, joined, d.now)
+	}
+	if len(woken) > 0 {
+		queries.Queue(`UPDATE runs SET woken_at = $2, wake_at = $2 WHERE id = ANY($1)`, woken, d.now)
+	}
+	for _, event := range d.lookUps {
+		jobs.add(LookUp{EventID: event}, lookUpsQueue)
+	}
+	jobs.queue(queries)
+}
 
 func (d *desk) queueRuns(queries *pgx.Batch) {
 	if len(d.runs) == 0 {

@@ -3,21 +3,20 @@ package store
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/riverqueue/river"
 
 	"github.com/drydock/drydock/playbook"
 )
 
 // The inbox commits in groups. A commit costs the same for one event as for a hundred: handlers hand their events to a few
 // committers, each of which takes whatever waits and answers after the COMMIT. With one event at a time nothing waits for
-// anything; in a storm the measured rate is three to five times that of one commit per event, and the p99 a sixth.
+// anything; in a storm the measured rate is three to five times that of one commit per event, and the p99 a sixth. Two, so
+// that one batch is being sorted while another is being synced.
 const (
 	committers = 2
-	maxBatch   = 128
+	maxBatch   = 256
 	// commitWait bounds the write of a batch. PagerDuty gives up on a delivery after 16 s and sends it again.
 	commitWait = 5 * time.Second
 	// maxKey is the longest id that fits an index comfortably.
@@ -139,20 +138,23 @@ func (s *Store) storeSingly(ctx context.Context, a arrival) answer {
 	return answer{record: records[0]}
 }
 
-// storeArrivals places a batch in one transaction. It is tried again a few times after a broken connection, a deadlock, or
-// when another replica was first to store the same delivery or to start the same target: then it is found.
+// storeArrivals places a batch in one transaction of two round trips. It is tried again a few times after a broken
+// connection, a deadlock, or when another replica was first to store the same delivery or to start the same target: then it
+// is found.
 func (s *Store) storeArrivals(ctx context.Context, batch []arrival) ([]playbook.EventRecord, error) {
 	var records []playbook.EventRecord
-	err := s.placing(ctx, func(tx pgx.Tx) error {
-		d, err := s.readDesk(ctx, tx, batch)
-		if err != nil {
-			return err
-		}
-		records = records[:0]
-		for _, a := range batch {
-			records = append(records, d.receive(a))
-		}
-		return s.writeDesk(ctx, tx, d)
+	err := s.placingAgain(ctx, func() error {
+		d := newDesk()
+		read := &pgx.Batch{}
+		read.Queue("BEGIN")
+		d.queueReads(read, batch)
+		return s.inTwoTrips(ctx, read, func(writes *pgx.Batch) {
+			records = records[:0]
+			for _, a := range batch {
+				records = append(records, d.receive(a))
+			}
+			d.queueWrites(writes)
+		})
 	})
 	return records, err
 }
@@ -161,9 +163,16 @@ const placingTries = 4
 
 // placing runs a transaction that places events or starts.
 func (s *Store) placing(ctx context.Context, fn func(pgx.Tx) error) error {
+	return s.placingAgain(ctx, func() error { return s.inTx(ctx, fn) })
+}
+
+func (s *Store) placingAgain(ctx context.Context, place func() error) error {
 	for try := 1; ; try++ {
-		err := s.inTx(ctx, fn)
+		err := place()
 		_, raced := uniqueViolation(err)
+		if err == nil {
+			s.ring()
+		}
 		if err == nil || try == placingTries || ctx.Err() != nil || !raced && !transient(err) {
 			return err
 		}
@@ -191,81 +200,67 @@ const (
 )
 
 // readDesk locks what the batch is about and reads what is known of it.
-func (s *Store) readDesk(ctx context.Context, tx pgx.Tx, batch []arrival) (*desk, error) {
+func readDesk(ctx context.Context, tx pgx.Tx, batch []arrival) (*desk, error) {
 	d := newDesk()
+	queries := &pgx.Batch{}
+	d.queueReads(queries, batch)
+	if err := tx.SendBatch(ctx, queries).Close(); err != nil {
+		return nil, fmt.Errorf("look up what the event is about: %w", err)
+	}
+	return d, nil
+}
+
+// queueReads asks for the locks of what the batch is about, and for what is known of it.
+func (d *desk) queueReads(queries *pgx.Batch, batch []arrival) {
 	var locks []int64
 	var targets, incidents, webhooks, events []string
-	add := func(list *[]string, kind, key string) {
-		if key != "" && !slices.Contains(*list, key) {
+	add := func(list *[]string, key string) {
+		if key != "" {
 			*list = append(*list, key)
+		}
+	}
+	lock := func(kind, key string) {
+		if key != "" {
 			locks = append(locks, lockOf(kind, key))
 		}
 	}
 	for _, a := range batch {
-		add(&webhooks, "webhook", a.WebhookID)
-		add(&events, "event", a.EventID)
-		add(&incidents, "incident", a.IncidentID)
+		add(&webhooks, a.WebhookID)
+		add(&events, a.EventID)
+		add(&incidents, a.IncidentID)
+		lock("incident", a.IncidentID)
+		if a.IncidentID == "" { // else whoever has the same event waits for the incident
+			lock("webhook", a.WebhookID)
+			lock("event", a.EventID)
+		}
 		if a.Start != nil {
 			for _, in := range incidentsOf(*a.Start) {
-				add(&incidents, "incident", in.ID)
+				add(&incidents, in.ID)
+				lock("incident", in.ID)
 			}
-			add(&targets, "target", a.Start.Target.String())
+			add(&targets, a.Start.Target.String())
+			lock("target", a.Start.Target.String())
 		}
 	}
-	queries := &pgx.Batch{}
+	targets, incidents, webhooks, events = sorted(targets), sorted(incidents), sorted(webhooks), sorted(events)
 	queries.Queue(lockAllSQL, sorted(locks))
 	// Each statement sees what was committed before it began: everything below is read after all locks are held.
 	queries.Queue(openRunsSQL, targets, incidents).Query(d.scanOpenRuns)
 	queries.Queue(linksSQL, incidents).Query(func(rows pgx.Rows) error { return scanLinks(rows, d.links) })
 	queries.Queue(storedSQL, webhooks, events).Query(d.scanStored)
-	queries.Queue(`SELECT clock_timestamp()`).QueryRow(func(row pgx.Row) error { return row.Scan(&d.now) })
-	if err := tx.SendBatch(ctx, queries).Close(); err != nil {
-		return nil, fmt.Errorf("look up what the event is about: %w", err)
-	}
-	d.now = d.now.UTC()
-	return d, nil
+	queries.Queue(`SELECT clock_timestamp()`).QueryRow(func(row pgx.Row) error {
+		err := row.Scan(&d.now)
+		d.now = d.now.UTC()
+		return err
+	})
 }
 
 // writeDesk writes what was decided on a desk.
-func (s *Store) writeDesk(ctx context.Context, tx pgx.Tx, d *desk) error {
+func writeDesk(ctx context.Context, tx pgx.Tx, d *desk) error {
 	queries := &pgx.Batch{}
-	d.queueRuns(queries)
-	d.queueIncidents(queries)
-	d.queueEvents(queries)
-	jobs := make([]river.InsertManyParams, 0, len(d.open)+len(d.lookUps))
-	var joined, woken []string
-	for _, r := range d.open {
-		switch {
-		case r.fresh:
-		case r.joined:
-			joined = append(joined, r.id)
-		case r.woken:
-			woken = append(woken, r.id)
-		default:
-			continue
-		}
-		jobs = append(jobs, Tick{RunID: r.id, Seq: r.tickSeq}.params(r.version))
-	}
-	// A join raises the version, so that a tick which did not see the incident can not end the run.
-	if len(joined) > 0 {
-		queries.Queue(`UPDATE runs SET version = version + 1, woken_at = $2, wake_at = $2 WHERE id = ANY($1)`, joined, d.now)
-	}
-	if len(woken) > 0 {
-		queries.Queue(`UPDATE runs SET woken_at = $2, wake_at = $2 WHERE id = ANY($1)`, woken, d.now)
-	}
-	for _, event := range d.lookUps {
-		jobs = append(jobs, river.InsertManyParams{Args: LookUp{EventID: event}})
-	}
-	if queries.Len() > 0 {
-		if err := tx.SendBatch(ctx, queries).Close(); err != nil {
-			return err
-		}
-	}
-	if len(jobs) == 0 {
+	d.queueWrites(queries)
+	if queries.Len() == 0 {
 		return nil
 	}
-	if _, err := s.jobs.InsertManyFastTx(ctx, tx, jobs); err != nil {
-		return fmt.Errorf("insert the jobs: %w", err)
-	}
-	return nil
+	return tx.SendBatch(ctx, queries).Close()
 }

@@ -36,6 +36,15 @@ func (t Tick) params(version int) river.InsertManyParams {
 	return river.InsertManyParams{Args: t, InsertOpts: &river.InsertOpts{Queue: ticksQueue(version)}}
 }
 
+// queues are those that this binary works.
+func queues(ticks int) map[string]river.QueueConfig {
+	all := map[string]river.QueueConfig{lookUpsQueue: {MaxWorkers: 10}}
+	for _, version := range tableVersions {
+		all[ticksQueue(version)] = river.QueueConfig{MaxWorkers: ticks}
+	}
+	return all
+}
+
 // tableVersions are the state tables that this binary knows.
 var tableVersions = []int{playbook.TableVersion}
 
@@ -82,7 +91,8 @@ type Worker struct {
 
 // riverConfig holds what inserting and working clients share.
 func (s *Store) riverConfig() *river.Config {
-	return &river.Config{Logger: slog.New(atLeast{s.log.Handler(), slog.LevelWarn}), RetryPolicy: flatRetry{}}
+	return &river.Config{Logger: slog.New(atLeast{s.log.Handler(), slog.LevelWarn}), RetryPolicy: flatRetry{},
+		FetchCooldown: ringEvery} // 100 ms, the default, would cap the rate and delay each pick-up
 }
 
 func (s *Store) insertOnlyClient() (*river.Client[pgx.Tx], error) {
@@ -103,11 +113,7 @@ func (s *Store) Work(ctx context.Context, w Worker) error {
 	}
 	config := s.riverConfig()
 	config.Workers = workers
-	config.Queues = map[string]river.QueueConfig{lookUpsQueue: {MaxWorkers: 10}}
-	for _, version := range tableVersions {
-		config.Queues[ticksQueue(version)] = river.QueueConfig{MaxWorkers: w.Ticks}
-	}
-	config.FetchCooldown = 10 * time.Millisecond // 100 ms, the default, would cap the rate and delay each pick-up
+	config.Queues = queues(w.Ticks)
 	config.FetchPollInterval = 250 * time.Millisecond
 	config.JobTimeout = 2 * time.Minute
 	config.RescueStuckJobsAfter = 4 * time.Minute

@@ -8,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+
 	"github.com/drydock/drydock/playbook"
 )
 
@@ -311,4 +314,50 @@ func TestOwingRuns(t *testing.T) {
 	f.must(err)
 	f.same("undone", list(), []string{})
 	f.same("claims", scan[int](f, `SELECT count(*) FROM reservations WHERE released_at IS NULL`), 0)
+}
+
+// TestJobsAreRivers compares the jobs that the inbox makes with those that River's client makes of the same arguments.
+func TestJobsAreRivers(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.must(f.inTx(t.Context(), func(tx pgx.Tx) error {
+		_, err := f.jobs.InsertManyFastTx(t.Context(), tx, []river.InsertManyParams{Tick{RunID: "r", Seq: 3}.params(playbook.TableVersion),
+			{Args: LookUp{EventID: "e"}}})
+		if err != nil {
+			return err
+		}
+		var jobs jobRows
+		jobs.add(Tick{RunID: "r", Seq: 3}, ticksQueue(playbook.TableVersion))
+		jobs.add(LookUp{EventID: "e"}, lookUpsQueue)
+		batch := &pgx.Batch{}
+		jobs.queue(batch)
+		return tx.SendBatch(t.Context(), batch).Close()
+	}))
+	rows := func(order string) string {
+		return scan[string](f, `SELECT string_agg((to_jsonb(j) - '{id,created_at,scheduled_at}'::text[])::text, E'\n' ORDER BY kind)
+			FROM (SELECT * FROM river_job ORDER BY id `+order+` LIMIT 2) AS j`)
+	}
+	f.same("jobs", rows("DESC"), rows("ASC"))
+	f.same("due", scan[bool](f, `SELECT every(scheduled_at <= clock_timestamp()) FROM river_job`), true)
+}
+
+// TestWorkersAreTold listens as River's workers do.
+func TestWorkersAreTold(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	conn, err := f.pool.Acquire(t.Context())
+	f.must(err)
+	defer conn.Release()
+	_, err = conn.Exec(t.Context(), `LISTEN "public.river_insert"`)
+	f.must(err)
+	f.intake(triggered("1", "P1", target("c1", "a")))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	told := map[string]bool{}
+	for range queues(1) {
+		n, err := conn.Conn().WaitForNotification(ctx)
+		f.must(err)
+		told[n.Payload] = true
+	}
+	f.same("told", told, map[string]bool{`{"queue" : "ticks"}`: true, `{"queue" : "look_ups"}`: true})
 }

@@ -21,7 +21,7 @@ func (s *Store) StartRun(ctx context.Context, st playbook.Start) (playbook.Run, 
 	}
 	var run playbook.Run
 	err = s.placing(ctx, func(tx pgx.Tx) error {
-		d, err := s.readDesk(ctx, tx, []arrival{{Arrival: playbook.Arrival{Start: start}}})
+		d, err := readDesk(ctx, tx, []arrival{{Arrival: playbook.Arrival{Start: start}}})
 		if err != nil {
 			return err
 		}
@@ -35,7 +35,7 @@ func (s *Store) StartRun(ctx context.Context, st playbook.Start) (playbook.Run, 
 			}
 		}
 		d.start(*start)
-		if err := s.writeDesk(ctx, tx, d); err != nil {
+		if err := writeDesk(ctx, tx, d); err != nil {
 			return err
 		}
 		if run, err = loadRun(ctx, tx, start.RunID); err != nil {
@@ -70,13 +70,13 @@ func (s *Store) Reconcile(ctx context.Context, st playbook.Start, after string) 
 	a := arrival{Arrival: playbook.Arrival{IncidentID: st.Incident.ID, Start: start}, after: after}
 	var p placement
 	err = s.placing(ctx, func(tx pgx.Tx) error {
-		d, err := s.readDesk(ctx, tx, []arrival{a})
+		d, err := readDesk(ctx, tx, []arrival{a})
 		if err != nil {
 			return err
 		}
 		d.quiet = true
 		p = d.place(a)
-		return s.writeDesk(ctx, tx, d)
+		return writeDesk(ctx, tx, d)
 	})
 	if err != nil {
 		return "", "", fmt.Errorf("reconcile incident %s: %w", st.Incident.ID, err)
@@ -234,7 +234,7 @@ func (s *Store) lookedUp(ctx context.Context, event string, w *Waiting, st *play
 		if err != nil {
 			return err
 		}
-		d, err := s.readDesk(ctx, tx, []arrival{a})
+		d, err := readDesk(ctx, tx, []arrival{a})
 		if err != nil {
 			return err
 		}
@@ -246,7 +246,7 @@ func (s *Store) lookedUp(ctx context.Context, event string, w *Waiting, st *play
 			event, p.outcome, storable(p.reason), p.run); err != nil {
 			return err
 		}
-		return s.writeDesk(ctx, tx, d)
+		return writeDesk(ctx, tx, d)
 	})
 	if err != nil {
 		return fmt.Errorf("place event %s: %w", event, err)

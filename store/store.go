@@ -68,6 +68,7 @@ type Store struct {
 	seal     sealer
 
 	arrivals   chan arrival
+	rung       chan struct{} // see ring
 	closing    chan struct{} // closed when no more events are taken
 	committers sync.WaitGroup
 }
@@ -96,7 +97,8 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	s := &Store{opts: opts, log: opts.Log, seal: seal, arrivals: make(chan arrival), closing: make(chan struct{})}
+	s := &Store{opts: opts, log: opts.Log, seal: seal, arrivals: make(chan arrival), closing: make(chan struct{}),
+		rung: make(chan struct{}, 1)}
 	if s.pool, err = connect(ctx, opts.DatabaseURL, "drydock", opts.MaxConns, opts.ReadOnly); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
@@ -111,6 +113,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	for range committers {
 		s.committers.Go(func() { s.commitArrivals(context.WithoutCancel(ctx)) })
 	}
+	s.committers.Go(func() { s.tellWorkers(context.WithoutCancel(ctx)) })
 	return s, nil
 }
 

@@ -13,30 +13,53 @@ import (
 
 // inTx runs fn in one transaction, once. The error is a *brokenError when the connection failed.
 func (s *Store) inTx(ctx context.Context, fn func(pgx.Tx) error) error {
+	return s.onConn(ctx, func(conn *pgx.Conn) (committing bool, err error) {
+		tx, err := conn.Begin(ctx)
+		if err != nil {
+			return false, err
+		}
+		if err := fn(tx); err != nil {
+			return false, err
+		}
+		return true, tx.Commit(ctx)
+	})
+}
+
+// inTwoTrips is inTx for a transaction that first reads and then writes what follows: BEGIN is sent with the reading, COMMIT
+// with the writing. Each round trip wakes two processes, which costs more than a statement does.
+func (s *Store) inTwoTrips(ctx context.Context, read *pgx.Batch, write func(*pgx.Batch)) error {
+	return s.onConn(ctx, func(conn *pgx.Conn) (committing bool, err error) {
+		if err := conn.SendBatch(ctx, read).Close(); err != nil {
+			return false, err
+		}
+		var writes pgx.Batch
+		write(&writes)
+		writes.Queue("COMMIT")
+		return true, conn.SendBatch(ctx, &writes).Close()
+	})
+}
+
+// onConn lends fn a connection for one transaction, which is rolled back when fn fails. fn tells whether it had asked for the
+// COMMIT by then: when the connection breaks, nobody knows how that ended.
+func (s *Store) onConn(ctx context.Context, fn func(*pgx.Conn) (committing bool, err error)) error {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return &brokenError{err: err}
 	}
 	defer conn.Release()
-	broke := func(err error, committing bool) error {
-		if err != nil && conn.Conn().IsClosed() {
-			if ctx.Err() == nil {
-				s.pool.Reset() // the others are most likely dead too: find that out once, not with a failed try each
-			}
-			return &brokenError{err: err, committing: committing}
+	committing, err := fn(conn.Conn())
+	switch {
+	case err == nil:
+		return nil
+	case conn.Conn().IsClosed():
+		if ctx.Err() == nil {
+			s.pool.Reset() // the others are most likely dead too: find that out once, not with a failed try each
 		}
-		return err
+		return &brokenError{err: err, committing: committing}
+	case conn.Conn().PgConn().TxStatus() != 'I':
+		_, _ = conn.Exec(ctx, "ROLLBACK") // where it fails, the pool closes the connection, which rolls back as well
 	}
-	tx, err := conn.Begin(ctx)
-	if err != nil {
-		return broke(err, false)
-	}
-	if err := fn(tx); err != nil {
-		err = broke(err, false)
-		_ = tx.Rollback(ctx) // on failure pgx closes the connection, which rolls back as well
-		return err
-	}
-	return broke(tx.Commit(ctx), true)
+	return err
 }
 
 // Pauses between two tries of a transaction.

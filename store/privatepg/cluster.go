@@ -1,6 +1,7 @@
 package privatepg
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,8 @@ type cluster struct {
 	bin       Binaries
 	as        identity
 	throwaway bool
+	// connections is Options.Connections.
+	connections int
 }
 
 func (c cluster) pidFile() string { return filepath.Join(c.dir, "postmaster.pid") }
@@ -199,7 +202,7 @@ func (c cluster) serverArgs(socket string) []string {
 		// Refused statements are their sender's matter and are told there.
 		"log_min_messages": "log",
 		// Settings of a process that uses this one Postgres alone.
-		"max_connections":                     "100",
+		"max_connections":                     strconv.Itoa(cmp.Or(c.connections, 100)),
 		"idle_in_transaction_session_timeout": "60s",
 	}
 	if c.throwaway {
@@ -207,7 +210,7 @@ func (c cluster) serverArgs(socket string) []string {
 		settings["synchronous_commit"] = "off"
 		settings["full_page_writes"] = "off"
 		settings["autovacuum"] = "off"
-		settings["max_connections"] = "300"
+		settings["max_connections"] = strconv.Itoa(cmp.Or(c.connections, 300))
 	}
 	args := []string{"-D", c.dir}
 	for name, value := range settings {

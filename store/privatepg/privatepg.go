@@ -52,6 +52,9 @@ type Options struct {
 	// Throwaway trades all durability for speed: what a crash leaves is
 	// worthless. For tests; never for measuring durability or recovery.
 	Throwaway bool
+	// Connections is how many there may be at one time. 0: 100, or 300 of a
+	// throwaway.
+	Connections int
 	// BinDir holds initdb and postgres. Empty: the fitting one of Find.
 	BinDir string
 }
@@ -110,7 +113,7 @@ func start(ctx context.Context, opts Options, as []identity) (_ *Server, err err
 		}
 	}()
 
-	c := cluster{dir: filepath.Join(dir, "pg"), throwaway: opts.Throwaway}
+	c := cluster{dir: filepath.Join(dir, "pg"), throwaway: opts.Throwaway, connections: opts.Connections}
 	if c.bin, err = c.choose(ctx, opts.BinDir); err != nil {
 		return nil, err
 	}

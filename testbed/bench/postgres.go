@@ -19,7 +19,8 @@ func startPostgres(ctx context.Context, bin privatepg.Binaries, b *bench) (_ *pr
 	if err != nil {
 		return nil, nil, fmt.Errorf("make the database's directory: %w", err)
 	}
-	server, err := privatepg.Start(ctx, privatepg.Options{Dir: dir, Log: b.log, BinDir: bin.Dir})
+	// pgbench has a connection for each client, where Drydock is content with a few.
+	server, err := privatepg.Start(ctx, privatepg.Options{Dir: dir, Log: b.log, BinDir: bin.Dir, Connections: 300})
 	if err != nil {
 		return nil, nil, errors.Join(err, os.RemoveAll(dir))
 	}
