@@ -13,20 +13,28 @@ import (
 
 func newDoctor(a *app) *cobra.Command {
 	var timeout time.Duration
+	var grants string
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Check the database, PagerDuty, each carrier, its rights and clock, Jenkins and the flag service", Args: exactArgs(0),
 		Long: `Check everything that Drydock needs, before the night: one line each, with what to do where something is wrong. It changes
 nothing. Checks run beside each other, each with a timeout.
 
+With --grants it checks nothing, and prints what the named carrier must grant in its mode, for kubectl apply: ServiceAccounts
+with exactly the rights that are checked and, where Drydock may act, the admission policy that bounds what it sends.
+
 Exit 0 when all is well, 1 when something is not as it must be, 3 when a remote system did not answer (which wins), 2 when
 the configuration or a secret is missing.`,
-		Example: "  drydock doctor --config drydock.yaml\n  drydock doctor -o json | jq '.checks[] | select(.status != \"ok\")'",
+		Example: "  drydock doctor --config drydock.yaml\n  drydock doctor -o json | jq '.checks[] | select(.status != \"ok\")'\n" +
+			"  drydock doctor --grants prod-dal10-carrier3 | kubectl apply -f -",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := a.config()
 			if err != nil {
 				return err
 			}
 			d := &doctor{app: a, cfg: cfg, now: time.Now}
+			if grants != "" {
+				return d.grants(grants)
+			}
 			if err := d.secrets(); err != nil {
 				return err
 			}
@@ -38,6 +46,7 @@ the configuration or a secret is missing.`,
 		},
 	}
 	cmd.Flags().DurationVar(&timeout, "timeout", 20*time.Second, "for each check")
+	cmd.Flags().StringVar(&grants, "grants", "", "print what this carrier must grant, as Kubernetes manifests")
 	return cmd
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/drydock/drydock/deploy/carrier"
 	"github.com/drydock/drydock/incident"
 	"github.com/drydock/drydock/migrations"
 	"github.com/drydock/drydock/playbook"
@@ -310,35 +311,64 @@ func onCarrier(registry *kube.Registry, name string, use func(*kube.Carrier) che
 	return use(c)
 }
 
+// needed are the rights that Drydock needs on a carrier in its mode.
+func (d *doctor) needed(name string) ([]kube.Right, playbook.Mode) {
+	needs := kube.Needs{}
+	for _, ds := range d.cfg.DaemonSets {
+		needs.Targets = append(needs.Targets, playbook.Target{Carrier: name, Namespace: ds.Namespace, DaemonSet: ds.Name})
+	}
+	policy := d.cfg.policies("")(playbook.Target{Carrier: name})
+	needs.Drain = policy.DrainFrom
+	for _, e := range d.cfg.entries() {
+		if e.Name == name {
+			needs.Restart = e.ControllerManager
+		}
+	}
+	for _, p := range d.cfg.Promotions {
+		if p.Version.Source == "featureflagset" {
+			needs.FlagSets = append(needs.FlagSets, kube.FlagSet{Namespace: p.Version.Namespace, Name: p.Version.Name})
+		}
+	}
+	rights := kube.Rights(needs)
+	if policy.Mode == playbook.ModeObserve {
+		rights = slices.DeleteFunc(rights, func(r kube.Right) bool { return r.Acts })
+	}
+	return rights, policy.Mode
+}
+
+// grants prints the manifests that a carrier must have. A carrier of carrier_dir need not have its kubeconfig yet.
+func (d *doctor) grants(name string) error {
+	listed := slices.ContainsFunc(d.cfg.Carriers, func(c Carrier) bool { return c.Name == name })
+	if !listed && d.cfg.CarrierDir == "" {
+		return usagef("carrier %q is not in the configuration", name)
+	}
+	rights, mode := d.needed(name)
+	fmt.Fprintf(d.app.stdout, "# What carrier %s grants to Drydock in mode %s: kubectl apply takes it.\n"+
+		"# Written by \"drydock doctor --grants %s\"; other DaemonSets, namespaces or modes need other rights.\n", name, mode, name)
+	if err := carrier.WriteRights(d.app.stdout, carrier.Usual(), rights); err != nil {
+		return err
+	}
+	if mode != playbook.ModeObserve {
+		fmt.Fprintf(d.app.stdout, "---\n%s", carrier.Policy)
+	}
+	return nil
+}
+
 func (d *doctor) rights(ctx context.Context, registry *kube.Registry, name string) checkResult {
 	return onCarrier(registry, name, func(c *kube.Carrier) checkResult {
-		needs := kube.Needs{}
-		for _, ds := range d.cfg.DaemonSets {
-			needs.Targets = append(needs.Targets, playbook.Target{Carrier: name, Namespace: ds.Namespace, DaemonSet: ds.Name})
-		}
-		policy := d.cfg.policies("")(playbook.Target{Carrier: name})
-		needs.Drain = policy.DrainFrom
-		for _, e := range d.cfg.entries() {
-			if e.Name == name {
-				needs.Restart = e.ControllerManager
-			}
-		}
-		rights := kube.Rights(needs)
-		if policy.Mode == playbook.ModeObserve {
-			rights = slices.DeleteFunc(rights, func(r kube.Right) bool { return r.Acts })
-		}
+		rights, mode := d.needed(name)
 		denied, err := c.Denied(ctx, rights)
 		if err != nil {
 			return failed("see the carrier's own line", err)
 		}
 		if len(denied) == 0 {
-			return ok("all %d that mode %s needs", len(rights), policy.Mode)
+			return ok("all %d that mode %s needs", len(rights), mode)
 		}
 		list := make([]string, len(denied))
 		for i, r := range denied {
 			list[i] = r.String() + " (to " + r.For + ")"
 		}
-		return no("grant them to the kubeconfig's identity", "it may not %s", strings.Join(list, ", "))
+		return no(fmt.Sprintf("grant them to the kubeconfig's identity: \"drydock doctor --grants %s\" prints what to apply", name), "it may not %s", strings.Join(list, ", "))
 	})
 }
 

@@ -11,7 +11,8 @@ import (
 // Razee's FeatureFlagSetLD: its controller evaluates LaunchDarkly's flags with the cluster's identity and writes all their
 // values into the object's top-level data.
 const (
-	flagSetPath   = "/apis/deploy.razee.io/v1alpha2/namespaces/"
+	flagSetGroup  = "deploy.razee.io"
+	flagSetPath   = "/apis/" + flagSetGroup + "/v1alpha2/namespaces/"
 	flagSetPlural = "featureflagsetsld"
 )
 

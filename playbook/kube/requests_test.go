@@ -23,7 +23,7 @@ func fullCarrier(nodes int) *scripted {
 	ready := corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionTrue}
 	var nodeList corev1.NodeList
 	var pods []corev1.Pod
-	var sets appsv1.ReplicaSetList
+	sets := appsv1.ReplicaSetList{Items: masters("")}
 	yes := true
 	add := func(node, owner, name string) {
 		p := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "kubx-masters", Name: name, UID: types.UID(name)}}
@@ -40,9 +40,6 @@ func fullCarrier(nodes int) *scripted {
 		if n == 0 {
 			for p := range 31 {
 				owner := fmt.Sprintf("master-%02d", p)
-				set := appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Namespace: "kubx-masters", Name: owner, UID: types.UID(owner)}}
-				set.Spec.Replicas, set.Status.ReadyReplicas = new(int32(3)), 3
-				sets.Items = append(sets.Items, set)
 				add(name, owner, owner+"-x")
 			}
 			continue
@@ -53,7 +50,7 @@ func fullCarrier(nodes int) *scripted {
 	}
 	s := &scripted{answers: map[string]http.HandlerFunc{
 		"GET /api/v1/nodes":  answer(nodeList),
-		"GET " + mastersSets: answer(sets),
+		"GET " + mastersSets: setsAnswer(sets, sets.Items),
 		"GET /apis/policy/v1/namespaces/kubx-masters/poddisruptionbudgets": answer(policyv1.PodDisruptionBudgetList{}),
 		"GET /api/v1/pods": func(w http.ResponseWriter, r *http.Request) {
 			list := corev1.PodList{}
@@ -66,10 +63,40 @@ func fullCarrier(nodes int) *scripted {
 			answer(list)(w, r)
 		},
 	}}
-	for _, set := range sets.Items {
-		s.answers["GET "+mastersSets+"/"+set.Name] = answer(set)
-	}
 	return s
+}
+
+// masters are the ReplicaSets of the full node's pods, but for one.
+func masters(without string) []appsv1.ReplicaSet {
+	var sets []appsv1.ReplicaSet
+	for p := range 31 {
+		name := fmt.Sprintf("master-%02d", p)
+		if name == without {
+			continue
+		}
+		set := appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Namespace: "kubx-masters", Name: name, UID: types.UID(name)}}
+		set.Spec.Replicas, set.Status.ReadyReplicas = new(int32(3)), 3
+		sets = append(sets, set)
+	}
+	return sets
+}
+
+// setsAnswer answers a list of ReplicaSets with the first page, and a list of one with that one, if it is there.
+func setsAnswer(page appsv1.ReplicaSetList, there []appsv1.ReplicaSet) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		name, one := strings.CutPrefix(r.URL.Query().Get("fieldSelector"), "metadata.name=")
+		if !one {
+			answer(page)(w, r)
+			return
+		}
+		list := appsv1.ReplicaSetList{}
+		for _, set := range there {
+			if set.Name == name {
+				list.Items = append(list.Items, set)
+			}
+		}
+		answer(list)(w, r)
+	}
 }
 
 // lookAt reads one node's pods, and returns how many requests that took beside those of every look.
@@ -123,17 +150,19 @@ func TestALookAtAFullNodeCostsFewRequests(t *testing.T) {
 }
 
 // manyOldSets makes the list of ReplicaSets longer than what is read of it.
-func manyOldSets(s *scripted) {
-	s.answers["GET "+mastersSets] = answer(appsv1.ReplicaSetList{ListMeta: metav1.ListMeta{Continue: "more"},
-		Items: []appsv1.ReplicaSet{{ObjectMeta: metav1.ObjectMeta{Namespace: "kubx-masters", Name: "old", UID: "old"}}}})
+func manyOldSets(s *scripted) { oldSetsWithout(s, "") }
+
+// oldSetsWithout is manyOldSets where one of the masters' ReplicaSets is gone.
+func oldSetsWithout(s *scripted, without string) {
+	s.answers["GET "+mastersSets] = setsAnswer(appsv1.ReplicaSetList{ListMeta: metav1.ListMeta{Continue: "more"},
+		Items: []appsv1.ReplicaSet{{ObjectMeta: metav1.ObjectMeta{Namespace: "kubx-masters", Name: "old", UID: "old"}}}}, masters(without))
 }
 
-// A controller is gone only when the API server says so about that very object.
+// A controller is gone only when the API server says so about that very object, not when it is on none of the first pages.
 func TestAControllerThatIsGoneKeepsItsPod(t *testing.T) {
 	t.Parallel()
 	s := fullCarrier(3)
-	manyOldSets(s)
-	s.answers["GET "+mastersSets+"/master-00"] = notFound("replicasets", "master-00")
+	oldSetsWithout(s, "master-00")
 	seen, _ := lookAt(t, s, "node-000")
 	for _, k := range seen.Candidates {
 		if gone := k.NotMovable == "its controller ReplicaSet/master-00 is gone"; gone != (k.Name == "master-00-x") {

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -48,53 +49,67 @@ type Needs struct {
 	Drain   []string          // drain_namespaces
 	// Restart is the driver that restarts the controller-manager, with the Deployment's place.
 	Restart ControllerManager
+	// FlagSets are the FeatureFlagSetLDs that name the deployed version.
+	FlagSets []FlagSet
 }
 
-// Rights lists every right that Drydock needs on a carrier: the one place that says so.
+// FlagSet names a FeatureFlagSetLD.
+type FlagSet struct{ Namespace, Name string }
+
+const leaseGroup = "coordination.k8s.io"
+
+// Rights lists every right that Drydock needs on a carrier: the one place that says so. Each is asked for once. What every
+// identity may do on any cluster, to ask for its own rights and for the server's version, is not among them.
+//
+// What is asked about a namespace that may be gone is not granted in it: a Role ends with its namespace, and then "forbidden"
+// would stand where "not found" has to be read.
 func Rights(n Needs) []Right {
-	const look, drain, reapply = "diagnose", "drain a full node", "reapply a DaemonSet"
+	const look, evidence, drain, reapply = "diagnose", "show evidence", "drain a full node", "reapply a DaemonSet"
 	rights := []Right{
 		{Verb: "list", Resource: "nodes", For: look},
-		{Verb: "get", Resource: "nodes", For: look},
+		{Verb: "get", Resource: "nodes", For: drain},
 		{Verb: "list", Resource: "pods", For: look}, // of all namespaces: what takes a full node's slots
-		{Verb: "get", Group: "coordination.k8s.io", Resource: "leases", Namespace: controllerNamespace, Name: controllerLease, For: look},
-		{Verb: "get", Group: "coordination.k8s.io", Resource: "leases", Namespace: playbook.LeaseNamespace, Name: playbook.LeaseName, For: "know which installation may act"},
-		{Verb: "create", Group: "coordination.k8s.io", Resource: "leases", Namespace: playbook.LeaseNamespace, Acts: true, For: "say which installation may act"},
-		{Verb: "update", Group: "coordination.k8s.io", Resource: "leases", Namespace: playbook.LeaseNamespace, Name: playbook.LeaseName, Acts: true, For: "say which installation may act"},
+		{Verb: "create", Group: "authorization.k8s.io", Resource: "subjectaccessreviews", For: "name the right that the DaemonSet controller lacks"},
+		{Verb: "get", Resource: "pods", Subresource: "log", Namespace: controllerNamespace, For: "read the controller-manager's log"},
+		{Verb: "get", Group: leaseGroup, Resource: "leases", Namespace: controllerNamespace, Name: controllerLease, For: look},
+		{Verb: "get", Group: leaseGroup, Resource: "leases", Namespace: playbook.LeaseNamespace, Name: playbook.LeaseName, For: "know which installation may act"},
+		{Verb: "create", Group: leaseGroup, Resource: "leases", Namespace: playbook.LeaseNamespace, Acts: true, For: "say which installation may act"},
+		{Verb: "update", Group: leaseGroup, Resource: "leases", Namespace: playbook.LeaseNamespace, Name: playbook.LeaseName, Acts: true, For: "say which installation may act"},
 		{Verb: "patch", Resource: "nodes", Acts: true, For: drain},
 	}
-	namespaces := map[string]bool{}
 	for _, t := range n.Targets {
 		rights = append(rights,
-			Right{Verb: "get", Group: "apps", Resource: "daemonsets", Namespace: t.Namespace, Name: t.DaemonSet, For: look},
-			Right{Verb: "patch", Group: "apps", Resource: "daemonsets", Namespace: t.Namespace, Name: t.DaemonSet, Acts: true, For: "nudge the DaemonSet controller"},
-			Right{Verb: "delete", Group: "apps", Resource: "daemonsets", Namespace: t.Namespace, Name: t.DaemonSet, Acts: true, For: reapply})
-		if namespaces[t.Namespace] {
-			continue
-		}
-		namespaces[t.Namespace] = true
-		rights = append(rights,
 			Right{Verb: "get", Resource: "namespaces", Name: t.Namespace, For: look},
-			Right{Verb: "list", Resource: "events", Namespace: t.Namespace, For: "show evidence"},
-			Right{Verb: "get", Resource: "pods", Subresource: "log", Namespace: t.Namespace, For: "show evidence"},
+			Right{Verb: "get", Group: "apps", Resource: "daemonsets", Name: t.DaemonSet, For: look},
+			Right{Verb: "list", Resource: "events", Namespace: t.Namespace, For: evidence},
+			Right{Verb: "get", Resource: "pods", Subresource: "log", Namespace: t.Namespace, For: evidence},
+			Right{Verb: "patch", Group: "apps", Resource: "daemonsets", Namespace: t.Namespace, Name: t.DaemonSet, Acts: true, For: "nudge the DaemonSet controller"},
+			Right{Verb: "delete", Group: "apps", Resource: "daemonsets", Namespace: t.Namespace, Name: t.DaemonSet, Acts: true, For: reapply},
 			Right{Verb: "create", Group: "apps", Resource: "daemonsets", Namespace: t.Namespace, Acts: true, For: reapply})
 	}
 	for _, ns := range n.Drain {
 		rights = append(rights,
 			Right{Verb: "list", Group: "policy", Resource: "poddisruptionbudgets", Namespace: ns, For: drain},
 			Right{Verb: "list", Group: "apps", Resource: "replicasets", Namespace: ns, For: drain},
-			Right{Verb: "get", Group: "apps", Resource: "replicasets", Namespace: ns, For: drain},
 			Right{Verb: "list", Group: "apps", Resource: "statefulsets", Namespace: ns, For: drain},
-			Right{Verb: "get", Group: "apps", Resource: "statefulsets", Namespace: ns, For: drain},
 			Right{Verb: "create", Resource: "pods", Subresource: "eviction", Namespace: ns, Acts: true, For: drain})
 	}
-	if n.Restart.Restart == "deployment" {
+	if n.Restart.Restart == DriverDeployment {
 		for _, verb := range []string{"get", "patch"} {
-			rights = append(rights, Right{Verb: verb, Group: "apps", Resource: "deployments", Namespace: n.Restart.Namespace, Name: n.Restart.Name,
-				Acts: verb == "patch", For: "restart the controller-manager"})
+			rights = append(rights, Right{Verb: verb, Group: "apps", Resource: "deployments", Namespace: cmp.Or(n.Restart.Namespace, controllerNamespace),
+				Name: cmp.Or(n.Restart.Name, managerName), Acts: verb == "patch", For: "restart the controller-manager"})
 		}
 	}
-	return rights
+	for _, f := range n.FlagSets {
+		rights = append(rights, Right{Verb: "get", Group: flagSetGroup, Resource: flagSetPlural, Namespace: f.Namespace, Name: f.Name, For: "know which version is deployed"})
+	}
+	var once []Right
+	for _, r := range rights {
+		if !slices.Contains(once, r) {
+			once = append(once, r)
+		}
+	}
+	return once
 }
 
 // reviewsAtOnce bounds how many access reviews are asked at one time.

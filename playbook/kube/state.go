@@ -8,6 +8,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 
 	"github.com/drydock/drydock/playbook"
 )
@@ -26,15 +27,7 @@ func (c *Carrier) State(ctx context.Context, ref playbook.Ref) (playbook.ObjectS
 		return playbook.ObjectState{Exists: true, UID: string(node.UID), ResourceVersion: node.ResourceVersion,
 			Deleting: node.DeletionTimestamp != nil, Unschedulable: node.Spec.Unschedulable, Mark: markOf(node)}, nil
 	case "Pod":
-		pod, err := c.reader.CoreV1().Pods(ref.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
-		if saidNotFound(err, "pods", ref.Name) {
-			return playbook.ObjectState{}, nil
-		}
-		if err != nil {
-			return playbook.ObjectState{}, fmt.Errorf("get pod %s/%s: %w", ref.Namespace, ref.Name, err)
-		}
-		return playbook.ObjectState{Exists: true, UID: string(pod.UID), ResourceVersion: pod.ResourceVersion,
-			Deleting: pod.DeletionTimestamp != nil}, nil
+		return c.podState(ctx, ref)
 	case "DaemonSet":
 		return c.daemonSetState(ctx, ref)
 	case "Lease":
@@ -49,6 +42,16 @@ func (c *Carrier) State(ctx context.Context, ref playbook.Ref) (playbook.ObjectS
 		return state, nil
 	}
 	return playbook.ObjectState{}, fmt.Errorf("read %s: a carrier has no state for that kind", ref)
+}
+
+// podState reads the pod by a list of one: no other read needs the right to get pods.
+func (c *Carrier) podState(ctx context.Context, ref playbook.Ref) (playbook.ObjectState, error) {
+	pods, err := c.listPods(ctx, ref.Namespace, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, ref.Name).String()})
+	if err != nil || len(pods) == 0 {
+		return playbook.ObjectState{}, err
+	}
+	return playbook.ObjectState{Exists: true, UID: string(pods[0].UID), ResourceVersion: pods[0].ResourceVersion,
+		Deleting: pods[0].DeletionTimestamp != nil}, nil
 }
 
 func (c *Carrier) daemonSetState(ctx context.Context, ref playbook.Ref) (playbook.ObjectState, error) {
