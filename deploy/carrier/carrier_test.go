@@ -9,9 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	gocmp "github.com/google/go-cmp/cmp"
-
 	"github.com/goccy/go-yaml"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/drydock/drydock/playbook"
 	"github.com/drydock/drydock/playbook/kube"
