@@ -328,7 +328,7 @@ func (p *pages) run(c *gin.Context, base page) error {
 	}
 	if n := len(r.Ticks); n > 0 {
 		d := r.Ticks[n-1].Diagnosis
-		data.Questions = d.Questions
+		data.Questions = playbook.ExplainTick(r, n-1)
 		data.Nodes, data.OtherNodes = splitNodes(d.Verdicts)
 		data.NodesLine = fmt.Sprintf("%d of %d expected nodes have a ready pod.", d.Expected-d.Missing, d.Expected)
 	}

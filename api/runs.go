@@ -288,7 +288,7 @@ func matches(headers []string, etag string) bool {
 	return false
 }
 
-// explain shows the questions of a run's newest tick, in their order.
+// explain shows the questions of a run's newest tick, in their order, and what would turn each answer.
 func (s *Server) explain(c *gin.Context) error {
 	if err := newQuery(c).err(); err != nil {
 		return err
@@ -299,7 +299,7 @@ func (s *Server) explain(c *gin.Context) error {
 	}
 	questions := []playbook.Question{}
 	if n := len(r.Ticks); n > 0 {
-		questions = append(questions, r.Ticks[n-1].Diagnosis.Questions...)
+		questions = append(questions, playbook.ExplainTick(r, n-1)...)
 	}
 	c.JSON(http.StatusOK, gin.H{"items": questions})
 	return nil

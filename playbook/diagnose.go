@@ -31,14 +31,18 @@ func Diagnose(p Policy, o Observation, s Sightings) Diagnosis {
 
 // diagnose is Diagnose for a run that leaves some nodes alone: they are repaired no more, and never hide another one.
 func diagnose(p Policy, o Observation, s Sightings, skipped map[string]string) Diagnosis {
-	d := examination{p: p, o: o, target: o.Target, skipped: skipped}
+	return examine(p, o, s, skipped).ask()
+}
+
+func examine(p Policy, o Observation, s Sightings, skipped map[string]string) *examination {
+	d := &examination{p: p, o: o, target: o.Target, skipped: skipped}
 	d.ds, d.dsKnown = o.DaemonSet.Get()
 	d.nodes, d.nodesKnown = o.Nodes.Get()
 	d.controller, d.controllerKnown = o.Controller.Get()
 	d.lookAtNodes()
 	d.fold(s)
 	d.outlast()
-	return d.ask()
+	return d
 }
 
 // examination is one diagnosis in the making.

@@ -83,7 +83,8 @@ const (
 	AnswerUnknown Answer = "unknown"
 )
 
-// Question is one of the ordered questions with its answer, what it saw and what would flip it.
+// Question is one of the ordered questions with its answer and what it saw. Flip, which Explain computes, is the smallest change
+// found that would turn the answer around, and the finding that it leads to.
 type Question struct {
 	Finding Finding `json:"finding"`
 	Answer  Answer  `json:"answer"`

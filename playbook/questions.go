@@ -9,7 +9,7 @@ import (
 // asked is one question's answer on its way to being the finding.
 type asked struct {
 	answer    Answer
-	saw, flip string
+	saw       string
 	confirmed bool
 	node      string
 }
@@ -22,7 +22,7 @@ func (d *examination) ask() Diagnosis {
 	found := false
 	for _, q := range d.questions() {
 		a := q.ask()
-		out.Questions = append(out.Questions, Question{Finding: q.finding, Answer: a.answer, Saw: a.saw, Flip: a.flip})
+		out.Questions = append(out.Questions, Question{Finding: q.finding, Answer: a.answer, Saw: a.saw})
 		if found || a.answer != Yes {
 			continue
 		}
@@ -40,42 +40,42 @@ func (d *examination) ask() Diagnosis {
 type question struct {
 	finding Finding
 	ask     func() asked
+	// ways lists what would turn an answer around, the likeliest first; see Explain.
+	ways func(Answer) []way
 }
 
 func (d *examination) questions() []question {
 	return []question{
-		{FindingUnknown, d.askReadable},
-		{FindingDeleting, d.askDeleting},
-		{FindingAbsent, d.askAbsent},
-		{FindingControllerStuck, d.askController},
-		{FindingRefused, d.askRefused},
-		{FindingRollingOut, d.askRollingOut},
-		{FindingDisk, d.askDisk},
-		{FindingUnknown, d.askDisksReadable},
-		{FindingNodeFull, func() asked { return d.askFull(true) }},
-		{FindingUncovered, d.askUncovered},
-		{FindingUnknown, d.askNodesReadable},
-		{FindingNodeFull, func() asked { return d.askFull(false) }},
-		{FindingNoRoom, func() asked {
-			return d.askVerdict(VerdictNoRoom, "a node is short of cpu, memory, ports or another resource")
-		}},
-		{FindingNodeDown, func() asked { return d.askVerdict(VerdictNodeDown, "a node is NotReady or cordoned by somebody") }},
-		{FindingMalfunctioning, func() asked { return d.askVerdict(VerdictMalfunctioning, "a daemon pod is there and not ready") }},
-		{FindingNotSelected, d.askNotSelected},
-		{FindingHealthy, d.askHealthy},
+		{FindingUnknown, d.askReadable, d.waysReadable},
+		{FindingDeleting, d.askDeleting, d.waysDeleting},
+		{FindingAbsent, d.askAbsent, d.waysAbsent},
+		{FindingControllerStuck, d.askController, d.waysController},
+		{FindingRefused, d.askRefused, d.waysRefused},
+		{FindingRollingOut, d.askRollingOut, d.waysRollingOut},
+		{FindingDisk, d.askDisk, d.waysDisk},
+		{FindingUnknown, d.askDisksReadable, d.waysDisksReadable},
+		{FindingNodeFull, func() asked { return d.askFull(true) }, func(a Answer) []way { return d.waysFull(a, true) }},
+		{FindingUncovered, d.askUncovered, d.waysUncovered},
+		{FindingUnknown, d.askNodesReadable, d.waysNodesReadable},
+		{FindingNodeFull, func() asked { return d.askFull(false) }, func(a Answer) []way { return d.waysFull(a, false) }},
+		{FindingNoRoom, func() asked { return d.askVerdict(VerdictNoRoom) }, d.waysNoRoom},
+		{FindingNodeDown, func() asked { return d.askVerdict(VerdictNodeDown) }, d.waysNodeDown},
+		{FindingMalfunctioning, func() asked { return d.askVerdict(VerdictMalfunctioning) }, d.waysMalfunctioning},
+		{FindingNotSelected, d.askNotSelected, d.waysNotSelected},
+		{FindingHealthy, d.askHealthy, d.waysHealthy},
 	}
 }
 
 func (d *examination) askReadable() asked {
 	switch {
 	case !d.dsKnown:
-		return asked{answer: Yes, saw: "the DaemonSet could not be read: " + orElse(d.o.DaemonSet.Why(), "not read"), flip: "the carrier's API server answers"}
+		return asked{answer: Yes, saw: "the DaemonSet could not be read: " + orElse(d.o.DaemonSet.Why(), "not read")}
 	case !d.ds.Exists || d.ds.DeletedAt != nil:
-		return asked{answer: No, saw: "the DaemonSet was read", flip: "the read fails"}
+		return asked{answer: No, saw: "the DaemonSet was read"}
 	case !d.nodesKnown:
-		return asked{answer: Yes, saw: "the nodes could not be read: " + orElse(d.o.Nodes.Why(), "not read"), flip: "the carrier's API server answers"}
+		return asked{answer: Yes, saw: "the nodes could not be read: " + orElse(d.o.Nodes.Why(), "not read")}
 	}
-	return asked{answer: No, saw: "the DaemonSet and its nodes were read", flip: "a read fails"}
+	return asked{answer: No, saw: "the DaemonSet and its nodes were read"}
 }
 
 func (d *examination) askDeleting() asked {
@@ -83,13 +83,13 @@ func (d *examination) askDeleting() asked {
 		return notReadable
 	}
 	if !d.ds.Exists || d.ds.DeletedAt == nil {
-		return asked{answer: No, saw: "no deletionTimestamp", flip: "somebody deletes the DaemonSet"}
+		return asked{answer: No, saw: "no deletionTimestamp"}
 	}
 	saw := fmt.Sprintf("the DaemonSet has been deleting for %s", short(d.o.At.Sub(*d.ds.DeletedAt)))
 	if len(d.ds.Finalizers) > 0 {
 		saw += ", held by the finalizer " + strings.Join(d.ds.Finalizers, ", ")
 	}
-	return asked{answer: Yes, saw: saw, flip: "the finalizers are removed by their owners",
+	return asked{answer: Yes, saw: saw,
 		confirmed: d.sightings.held(claimDeleting, deletingPatience*d.p.Timing.StuckConfirm, 2)}
 }
 
@@ -98,7 +98,7 @@ func (d *examination) askAbsent() asked {
 		return notReadable
 	}
 	if d.ds.Exists {
-		return asked{answer: No, saw: "the DaemonSet exists", flip: "the API server answers 404 twice"}
+		return asked{answer: No, saw: "the DaemonSet exists"}
 	}
 	s := d.sightings[claimAbsent]
 	saw := fmt.Sprintf("the API server answered 404 %s over %s", count(s.Count, "time"), short(s.Last.Sub(s.First)))
@@ -106,27 +106,26 @@ func (d *examination) askAbsent() asked {
 	switch {
 	case !ok:
 		saw += "; the namespace could not be read: " + orElse(d.o.Namespace.Why(), "not read")
-		return asked{answer: Yes, saw: saw, flip: "the namespace can be read"}
+		return asked{answer: Yes, saw: saw}
 	case !ns.Exists || ns.Terminating:
 		saw += "; its namespace is gone or being deleted as well"
 	}
-	return asked{answer: Yes, saw: saw, flip: "the DaemonSet exists",
+	return asked{answer: Yes, saw: saw,
 		confirmed: d.sightings.held(claimAbsent, d.p.Timing.AbsentConfirm, 2)}
 }
 
-var notReadable = asked{answer: AnswerUnknown, saw: "the carrier could not be read", flip: "the carrier's API server answers"}
+var notReadable = asked{answer: AnswerUnknown, saw: "the carrier could not be read"}
 
 func (d *examination) askController() asked {
 	if !d.present() {
 		return d.elsewhere()
 	}
-	flip := "observedGeneration stays behind for " + short(d.p.Timing.StuckConfirm) + ", or the controller-manager's lease runs out"
 	if why := d.forbidden(); why != "" {
 		saw := why
 		if rights := d.missingRights(); rights != "" {
 			saw += "; " + rights
 		}
-		return asked{answer: Yes, saw: saw, flip: "the controller gets its rights back and is nudged", confirmed: d.sightings.held(claimForbidden, 0, 2)}
+		return asked{answer: Yes, saw: saw, confirmed: d.sightings.held(claimForbidden, 0, 2)}
 	}
 	if d.ds.ObservedGeneration < d.ds.Generation {
 		s := d.sightings[claimStuck]
@@ -134,21 +133,21 @@ func (d *examination) askController() asked {
 		if rights := d.missingRights(); rights != "" {
 			lag = "; " + rights
 		}
-		return asked{answer: Yes, flip: "observedGeneration reaches " + fmt.Sprint(d.ds.Generation),
+		return asked{answer: Yes,
 			saw: fmt.Sprintf("the controller has seen generation %d of %d for %s", d.ds.ObservedGeneration, d.ds.Generation,
 				short(s.Last.Sub(s.First))) + lag,
 			confirmed: d.sightings.held(claimStuck, d.p.Timing.StuckConfirm, 2)}
 	}
 	if d.leaseDead() {
-		return asked{answer: Yes, flip: "the controller-manager renews its lease",
+		return asked{answer: Yes,
 			saw: fmt.Sprintf("the controller-manager (%s) renewed its lease %s ago", orElse(d.controller.Holder, "no holder"),
 				short(d.o.At.Sub(d.controller.RenewedAt))),
 			confirmed: d.sightings.held(claimDeadLease, 0, 2)}
 	}
 	if !d.controllerKnown && d.missing > 0 {
-		return asked{answer: AnswerUnknown, saw: "the controller-manager's lease is not known: " + orElse(d.o.Controller.Why(), "not read"), flip: flip}
+		return asked{answer: AnswerUnknown, saw: "the controller-manager's lease is not known: " + orElse(d.o.Controller.Why(), "not read")}
 	}
-	return asked{answer: No, saw: fmt.Sprintf("observedGeneration is %d of %d", d.ds.ObservedGeneration, d.ds.Generation), flip: flip}
+	return asked{answer: No, saw: fmt.Sprintf("observedGeneration is %d of %d", d.ds.ObservedGeneration, d.ds.Generation)}
 }
 
 func (d *examination) askRefused() asked {
@@ -156,9 +155,9 @@ func (d *examination) askRefused() asked {
 		return d.elsewhere()
 	}
 	if d.refusal == "" {
-		return asked{answer: No, saw: "no recent FailedCreate that matters", flip: "a node has no pod and the newest event is FailedCreate"}
+		return asked{answer: No, saw: "no recent FailedCreate that matters"}
 	}
-	return asked{answer: Yes, saw: "the API server refuses the daemon pods: " + clip(d.refusal, 240), flip: "a quota, policy or webhook lets the pods in",
+	return asked{answer: Yes, saw: "the API server refuses the daemon pods: " + clip(d.refusal, 240),
 		confirmed: d.sightings.held(claimRefused, d.p.Timing.UncoveredConfirm, 2)}
 }
 
@@ -170,36 +169,34 @@ func (d *examination) askRollingOut() asked {
 		s := d.sightings[d.rolloutClaim()]
 		saw := fmt.Sprintf("a rolling update is under way: %d of %d nodes updated", d.ds.Updated, d.ds.Current)
 		if s.Last.Sub(s.First) <= rolloutPatience {
-			return asked{answer: Yes, saw: saw, flip: "the update ends, or makes no progress for " + short(rolloutPatience), confirmed: true}
+			return asked{answer: Yes, saw: saw, confirmed: true}
 		}
 	}
 	if at := d.byVerdict[VerdictRollingOut]; len(at) > 0 {
-		return asked{answer: Yes, saw: d.why(at[0]), flip: "the pod becomes ready, or does not within " + short(startGrace), confirmed: true}
+		return asked{answer: Yes, saw: d.why(at[0]), confirmed: true}
 	}
-	return asked{answer: No, saw: "no rollout under way", flip: "a rolling update makes progress"}
+	return asked{answer: No, saw: "no rollout under way"}
 }
 
 func (d *examination) askDisk() asked {
 	if !d.present() {
 		return d.elsewhere()
 	}
-	flip := "a missing node reports DiskPressure, or a disk-space incident of this carrier is open"
 	if at := d.byVerdict[VerdictDisk]; len(at) > 0 {
-		return asked{answer: Yes, saw: d.why(at[0]), flip: "the disk is freed", confirmed: true}
+		return asked{answer: Yes, saw: d.why(at[0]), confirmed: true}
 	}
 	if d.missing == 0 {
-		return asked{answer: No, saw: "no node is missing", flip: flip}
+		return asked{answer: No, saw: "no node is missing"}
 	}
 	if !d.o.DiskIncidents.Asked() {
 		d.want(Want{Kind: WantDiskIncidents})
 	}
 	if open, ok := d.o.DiskIncidents.Get(); ok && len(open) > 0 {
-		return asked{answer: Yes, saw: fmt.Sprintf("a disk-space incident of this carrier is open: #%d %s", open[0].Number, clip(open[0].Title, 120)),
-			flip: "that incident is resolved", confirmed: true}
+		return asked{answer: Yes, saw: fmt.Sprintf("a disk-space incident of this carrier is open: #%d %s", open[0].Number, clip(open[0].Title, 120)), confirmed: true}
 	} else if !ok && d.o.DiskIncidents.Asked() {
-		return asked{answer: AnswerUnknown, saw: "open incidents could not be read: " + d.o.DiskIncidents.Why(), flip: flip}
+		return asked{answer: AnswerUnknown, saw: "open incidents could not be read: " + d.o.DiskIncidents.Why()}
 	}
-	return asked{answer: No, saw: "no missing node reports DiskPressure and no disk-space incident is open", flip: flip}
+	return asked{answer: No, saw: "no missing node reports DiskPressure and no disk-space incident is open"}
 }
 
 // askDisksReadable: the disks hold everything else up, so not knowing about them does as well.
@@ -208,10 +205,9 @@ func (d *examination) askDisksReadable() asked {
 		return d.elsewhere()
 	}
 	if d.missing > 0 && d.o.DiskIncidents.IsUnknown() {
-		return asked{answer: Yes, saw: "whether a disk-space incident of this carrier is open is not known: " + d.o.DiskIncidents.Why(),
-			flip: "PagerDuty answers"}
+		return asked{answer: Yes, saw: "whether a disk-space incident of this carrier is open is not known: " + d.o.DiskIncidents.Why()}
 	}
-	return asked{answer: No, saw: "open disk-space incidents are known, or do not matter", flip: "PagerDuty can not be read while a node is missing"}
+	return asked{answer: No, saw: "open disk-space incidents are known, or do not matter"}
 }
 
 // askFull asks for full nodes that can still be repaired, or for those that the run leaves alone.
@@ -230,9 +226,9 @@ func (d *examination) askFull(repairable bool) asked {
 		}
 	}
 	if best < 0 {
-		return asked{answer: No, saw: "no missing node is at its pod limit", flip: "a node holds as many pods as it may and its daemon pod waits"}
+		return asked{answer: No, saw: "no missing node is at its pod limit"}
 	}
-	a := asked{answer: Yes, saw: d.why(best), flip: "the node has room for one more pod", confirmed: confirmed}
+	a := asked{answer: Yes, saw: d.why(best), confirmed: confirmed}
 	if repairable {
 		a.node = d.verdicts[best].Node
 	} else {
@@ -247,10 +243,9 @@ func (d *examination) askUncovered() asked {
 	}
 	at := d.byVerdict[VerdictUncovered]
 	if len(at) == 0 {
-		return asked{answer: No, saw: "no expected node lacks a daemon pod", flip: "a node has no daemon pod though the controller is at work"}
+		return asked{answer: No, saw: "no expected node lacks a daemon pod"}
 	}
 	a := d.longest(VerdictUncovered, at)
-	a.flip = "the controller makes the pod"
 	return a
 }
 
@@ -259,21 +254,20 @@ func (d *examination) askNodesReadable() asked {
 		return d.elsewhere()
 	}
 	if at := d.byVerdict[VerdictUnknown]; len(at) > 0 {
-		return asked{answer: Yes, saw: d.why(at[0]), flip: "the missing reading arrives"}
+		return asked{answer: Yes, saw: d.why(at[0])}
 	}
-	return asked{answer: No, saw: "every node has a verdict", flip: "a node can not be read"}
+	return asked{answer: No, saw: "every node has a verdict"}
 }
 
-func (d *examination) askVerdict(v NodeVerdict, flip string) asked {
+func (d *examination) askVerdict(v NodeVerdict) asked {
 	if !d.present() {
 		return d.elsewhere()
 	}
 	at := d.byVerdict[v]
 	if len(at) == 0 {
-		return asked{answer: No, saw: "none seen", flip: flip}
+		return asked{answer: No, saw: "none seen"}
 	}
 	a := d.longest(v, at)
-	a.flip = "these nodes recover"
 	if len(at) > 1 {
 		a.saw += fmt.Sprintf(" (and %d more)", len(at)-1)
 	}
@@ -296,27 +290,25 @@ func (d *examination) askNotSelected() asked {
 	if !d.present() {
 		return d.elsewhere()
 	}
-	flip := "no node is selected, or the alert's details name an excluded node"
 	if d.missing > 0 {
-		return asked{answer: No, saw: "a selected node is missing", flip: flip}
+		return asked{answer: No, saw: "a selected node is missing"}
 	}
 	if d.expected == 0 {
 		saw := "the DaemonSet selects no node of this carrier"
 		if d.ds.SelectorSummary != "" {
 			saw += ": " + d.ds.SelectorSummary
 		}
-		return asked{answer: Yes, saw: saw, flip: "a node matches", confirmed: d.sightings.held(claimUnselected, d.p.Timing.UncoveredConfirm, 2)}
+		return asked{answer: Yes, saw: saw, confirmed: d.sightings.held(claimUnselected, d.p.Timing.UncoveredConfirm, 2)}
 	}
 	for _, id := range sortedKeys(d.o.Incidents) {
 		in, _ := d.o.Incidents[id].Get()
 		for _, v := range d.verdicts {
 			if v.Verdict == VerdictExcluded && slices.Contains(in.NodesInDetails, v.Node) {
-				return asked{answer: Yes, saw: "the alert names node " + v.Node + ", which is excluded: " + v.Why,
-					flip: "the node is selected", confirmed: true}
+				return asked{answer: Yes, saw: "the alert names node " + v.Node + ", which is excluded: " + v.Why, confirmed: true}
 			}
 		}
 	}
-	return asked{answer: No, saw: fmt.Sprintf("%s selected", count(d.expected, "node")), flip: flip}
+	return asked{answer: No, saw: fmt.Sprintf("%s selected", count(d.expected, "node"))}
 }
 
 func (d *examination) askHealthy() asked {
@@ -324,10 +316,9 @@ func (d *examination) askHealthy() asked {
 		return d.elsewhere()
 	}
 	if d.expected > 0 && d.missing == 0 {
-		return asked{answer: Yes, saw: fmt.Sprintf("all %s have a ready daemon pod", count(d.expected, "expected node")),
-			flip: "an expected node loses its ready pod", confirmed: true}
+		return asked{answer: Yes, saw: fmt.Sprintf("all %s have a ready daemon pod", count(d.expected, "expected node")), confirmed: true}
 	}
-	return asked{answer: No, saw: fmt.Sprintf("%d of %s missing", d.missing, count(d.expected, "expected node")), flip: "every expected node has a ready pod"}
+	return asked{answer: No, saw: fmt.Sprintf("%d of %s missing", d.missing, count(d.expected, "expected node"))}
 }
 
 // elsewhere answers a question about nodes when there is no DaemonSet to have nodes for.
@@ -335,5 +326,5 @@ func (d *examination) elsewhere() asked {
 	if !d.dsKnown || !d.nodesKnown {
 		return notReadable
 	}
-	return asked{answer: No, saw: "there is no live DaemonSet to ask about", flip: "the DaemonSet exists"}
+	return asked{answer: No, saw: "there is no live DaemonSet to ask about"}
 }

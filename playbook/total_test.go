@@ -12,44 +12,7 @@ import (
 func TestDecideIsTotalAndCareful(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		s := healthy(rapid.IntRange(0, 6).Draw(t, "nodes"))
-		nodes, _ := s.o.Nodes.Get()
-		for i := range nodes {
-			switch rapid.IntRange(0, 9).Draw(t, "node") {
-			case 0:
-				s.full(i, rapid.IntRange(0, 4).Draw(t, "candidates"))
-			case 1:
-				s.gone(i)
-			case 2:
-				s.node(i, func(n *Node) { n.Ready = false })
-			case 3:
-				s.node(i, func(n *Node) { n.DiskPressure = true; n.Pods = nil })
-			case 4:
-				s.node(i, func(n *Node) { n.Unschedulable = true })
-			case 5:
-				s.node(i, func(n *Node) { n.Pods[0].Ready = false; n.Pods[0].Waiting = "CrashLoopBackOff" })
-			case 6:
-				s.node(i, func(n *Node) { n.Unschedulable = true; n.CordonedBy = &Mark{Installation: "here", Run: "run-1"} })
-			}
-		}
-		switch rapid.IntRange(0, 8).Draw(t, "carrier") {
-		case 0:
-			s.o.DaemonSet = Unknown[DaemonSet]("x")
-		case 1:
-			s.o.DaemonSet = Known(DaemonSet{})
-		case 2:
-			s.o.Nodes = Unknown[[]Node]("x")
-		case 3:
-			s.ds(func(d *DaemonSet) { d.DeletedAt = &t0 })
-		case 4:
-			s.ds(func(d *DaemonSet) { d.Generation++ })
-		}
-		if rapid.IntRange(0, 4).Draw(t, "incident") == 0 {
-			s.o.Incidents["Q1"] = Unknown[Incident]("x")
-		}
-		if rapid.IntRange(0, 6).Draw(t, "ledger") == 0 {
-			s.o.Ledger = Unknown[LedgerFacts]("x")
-		}
+		s := anyScene(t)
 		r := testRun(rapid.SampledFrom(States()).Draw(t, "state"))
 		r.Mode = rapid.SampledFrom([]Mode{ModeObserve, ModeApprove, ModeAct}).Draw(t, "mode")
 		if r.State == Draining {
@@ -93,6 +56,49 @@ func TestDecideIsTotalAndCareful(t *testing.T) {
 			r.State, r.Memory = d.To, d.Memory
 		}
 	})
+}
+
+// anyScene is a carrier on which anything may be the matter.
+func anyScene(t *rapid.T) *scene {
+	s := healthy(rapid.IntRange(0, 6).Draw(t, "nodes"))
+	nodes, _ := s.o.Nodes.Get()
+	for i := range nodes {
+		switch rapid.IntRange(0, 9).Draw(t, "node") {
+		case 0:
+			s.full(i, rapid.IntRange(0, 4).Draw(t, "candidates"))
+		case 1:
+			s.gone(i)
+		case 2:
+			s.node(i, func(n *Node) { n.Ready = false })
+		case 3:
+			s.node(i, func(n *Node) { n.DiskPressure = true; n.Pods = nil })
+		case 4:
+			s.node(i, func(n *Node) { n.Unschedulable = true })
+		case 5:
+			s.node(i, func(n *Node) { n.Pods[0].Ready = false; n.Pods[0].Waiting = "CrashLoopBackOff" })
+		case 6:
+			s.node(i, func(n *Node) { n.Unschedulable = true; n.CordonedBy = &Mark{Installation: "here", Run: "run-1"} })
+		}
+	}
+	switch rapid.IntRange(0, 8).Draw(t, "carrier") {
+	case 0:
+		s.o.DaemonSet = Unknown[DaemonSet]("x")
+	case 1:
+		s.o.DaemonSet = Known(DaemonSet{})
+	case 2:
+		s.o.Nodes = Unknown[[]Node]("x")
+	case 3:
+		s.ds(func(d *DaemonSet) { d.DeletedAt = &t0 })
+	case 4:
+		s.ds(func(d *DaemonSet) { d.Generation++ })
+	}
+	if rapid.IntRange(0, 4).Draw(t, "incident") == 0 {
+		s.o.Incidents["Q1"] = Unknown[Incident]("x")
+	}
+	if rapid.IntRange(0, 6).Draw(t, "ledger") == 0 {
+		s.o.Ledger = Unknown[LedgerFacts]("x")
+	}
+	return s
 }
 
 func nodeOf(o Observation, name string) (Node, bool) {

@@ -616,7 +616,7 @@ type Question struct {
 	Answer  QuestionAnswer `json:"answer"`
 	Finding Finding        `json:"finding"`
 
-	// Flip The first change that would turn the answer around.
+	// Flip What would turn the answer around, and the finding that it leads to.
 	Flip string `json:"flip"`
 	Saw  string `json:"saw"`
 }
@@ -1203,7 +1203,7 @@ type ClientInterface interface {
 
 	// ExplainRun The questions of the newest look, in the order in which they were asked
 	//
-	// The first question that was answered with yes is the finding. `flip` is the first change that would turn that answer around, and so the verdict.
+	// The first question that was answered with yes is the finding. `flip` is a change of what was read that would turn the answer around, and the finding that it leads to. It is found by making the diagnosis again with that fact changed.
 	//
 	// Corresponds with GET /api/v1/runs/{id}/explain (the `ExplainRun` operationId).
 	ExplainRun(ctx context.Context, id RunID, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1542,7 +1542,7 @@ func (c *Client) CancelRun(ctx context.Context, id RunID, params *CancelRunParam
 
 // ExplainRun The questions of the newest look, in the order in which they were asked
 //
-// The first question that was answered with yes is the finding. `flip` is the first change that would turn that answer around, and so the verdict.
+// The first question that was answered with yes is the finding. `flip` is a change of what was read that would turn the answer around, and the finding that it leads to. It is found by making the diagnosis again with that fact changed.
 //
 // Corresponds with GET /api/v1/runs/{id}/explain (the `ExplainRun` operationId).
 func (c *Client) ExplainRun(ctx context.Context, id RunID, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -2861,7 +2861,7 @@ type ClientWithResponsesInterface interface {
 
 	// ExplainRunWithResponse The questions of the newest look, in the order in which they were asked
 	//
-	// The first question that was answered with yes is the finding. `flip` is the first change that would turn that answer around, and so the verdict.
+	// The first question that was answered with yes is the finding. `flip` is a change of what was read that would turn the answer around, and the finding that it leads to. It is found by making the diagnosis again with that fact changed.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -4991,7 +4991,7 @@ func (c *ClientWithResponses) CancelRunWithResponse(ctx context.Context, id RunI
 
 // ExplainRunWithResponse The questions of the newest look, in the order in which they were asked
 //
-// The first question that was answered with yes is the finding. `flip` is the first change that would turn that answer around, and so the verdict.
+// The first question that was answered with yes is the finding. `flip` is a change of what was read that would turn the answer around, and the finding that it leads to. It is found by making the diagnosis again with that fact changed.
 //
 // Returns a wrapper object for the known response body format(s).
 //
