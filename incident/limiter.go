@@ -11,11 +11,14 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// PagerDuty takes 960 requests a minute for one key, whoever sends them. All replicas together stay below: in the worst
-// minute their bursts and their rates add up to 900.
+// PagerDuty takes 960 requests a minute for one key, whoever sends them, and of those 500 that update incidents
+// (PUT /incidents; pagerduty.md 2.2). All replicas together stay below: in the worst minute their bursts and their rates add
+// up to 900, and to 450 updates.
 const (
 	requestsPerSecond = 14
 	requestsAtOnce    = 60
+	updatesPerSecond  = 7
+	updatesAtOnce     = 30
 )
 
 const (
@@ -29,8 +32,9 @@ const (
 // Limiter keeps PagerDuty's rate limit for a client that shares its key with other replicas: it has a share of the rate, and
 // a pause that one replica is told to make holds for all. Nothing of it is written per request. It is safe for concurrent use.
 type Limiter struct {
-	rate *rate.Limiter
-	now  func() time.Time
+	all     *rate.Limiter
+	updates *rate.Limiter // of incidents, which count as requests too
+	now     func() time.Time
 	// held is told, without being waited for, when PagerDuty wants to be left alone for a while.
 	held func(time.Duration)
 
@@ -38,16 +42,19 @@ type Limiter struct {
 	until time.Time
 }
 
-// NewLimiter makes a Limiter with the whole rate. held may be nil.
+// NewLimiter makes a Limiter with the whole of both rates. held may be nil.
 func NewLimiter(now func() time.Time, held func(time.Duration)) *Limiter {
-	return &Limiter{rate: rate.NewLimiter(requestsPerSecond, requestsAtOnce), now: now, held: held}
+	return &Limiter{all: rate.NewLimiter(requestsPerSecond, requestsAtOnce), updates: rate.NewLimiter(updatesPerSecond, updatesAtOnce),
+		now: now, held: held}
 }
 
-// Share gives this replica its part of the rate.
+// Share gives this replica its part of the rates.
 func (l *Limiter) Share(replicas int) {
 	replicas = max(1, replicas)
-	l.rate.SetLimit(rate.Limit(requestsPerSecond) / rate.Limit(replicas))
-	l.rate.SetBurst(max(1, requestsAtOnce/replicas))
+	l.all.SetLimit(rate.Limit(requestsPerSecond) / rate.Limit(replicas))
+	l.all.SetBurst(max(1, requestsAtOnce/replicas))
+	l.updates.SetLimit(rate.Limit(updatesPerSecond) / rate.Limit(replicas))
+	l.updates.SetBurst(max(1, updatesAtOnce/replicas))
 }
 
 // Hold makes requests wait for that long; a longer pause that holds already stays.
@@ -59,8 +66,9 @@ func (l *Limiter) Hold(d time.Duration) {
 	}
 }
 
-// wait returns when a request may be sent, or at once with ErrRateLimited when that is after the context's end.
-func (l *Limiter) wait(ctx context.Context) error {
+// wait returns when a request, perhaps an update of incidents, may be sent, or at once with ErrRateLimited when that is after
+// the context's end.
+func (l *Limiter) wait(ctx context.Context, update bool) error {
 	if l == nil {
 		return nil
 	}
@@ -78,7 +86,17 @@ func (l *Limiter) wait(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := l.rate.Wait(ctx); err != nil {
+	if update {
+		if err := share(ctx, l.updates); err != nil {
+			return err
+		}
+	}
+	return share(ctx, l.all)
+}
+
+// share waits for a place in this replica's part of a rate.
+func share(ctx context.Context, of *rate.Limiter) error {
+	if err := of.Wait(ctx); err != nil {
 		if ctx.Err() != nil {
 			return err
 		}

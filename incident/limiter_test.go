@@ -9,44 +9,92 @@ import (
 	"time"
 )
 
-// TestLimiterShares: three replicas that send as fast as they may stay below PagerDuty's limit in every minute.
+// TestLimiterShares: three replicas that send as fast as they may stay below PagerDuty's limits in every minute.
 func TestLimiterShares(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		const replicas = 3
-		sent := make(chan time.Time, 10_000)
-		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-		defer cancel()
-		done := make(chan struct{})
-		for range replicas {
-			l := NewLimiter(time.Now, nil)
-			l.Share(replicas)
-			go func() {
-				for l.wait(ctx) == nil {
-					sent <- time.Now()
+	for name, tt := range map[string]struct {
+		update      bool
+		least, most int
+	}{
+		"all requests": {false, 800, 900},
+		"updates":      {true, 400, 450},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				if most := busiestMinute(t, tt.update); most > tt.most || most < tt.least {
+					t.Errorf("%d requests within a minute, want most of %d and never more", most, tt.most)
 				}
-				done <- struct{}{}
-			}()
-		}
-		for range replicas {
-			<-done
-		}
-		close(sent)
-		var all []time.Time
-		for at := range sent {
-			all = append(all, at)
-		}
-		most := 0
-		for from, to := 0, 0; to < len(all); to++ {
-			for all[to].Sub(all[from]) >= time.Minute {
-				from++
+			})
+		})
+	}
+}
+
+// busiestMinute is how many requests three replicas send in the worst minute.
+func busiestMinute(t *testing.T, update bool) int {
+	t.Helper()
+	const replicas = 3
+	sent := make(chan time.Time, 10_000)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	done := make(chan struct{})
+	for range replicas {
+		l := NewLimiter(time.Now, nil)
+		l.Share(replicas)
+		go func() {
+			for l.wait(ctx, update) == nil {
+				sent <- time.Now()
 			}
-			most = max(most, to-from+1)
+			done <- struct{}{}
+		}()
+	}
+	for range replicas {
+		<-done
+	}
+	close(sent)
+	var all []time.Time
+	for at := range sent {
+		all = append(all, at)
+	}
+	most := 0
+	for from, to := 0, 0; to < len(all); to++ {
+		for all[to].Sub(all[from]) >= time.Minute {
+			from++
 		}
-		if most > 900 || most < 800 {
-			t.Errorf("%d requests within a minute, want most of 900 and never more", most)
-		}
-	})
+		most = max(most, to-from+1)
+	}
+	return most
+}
+
+// TestWhatCountsAsAnUpdate: the writes that change an incident wait for the lower limit, its notes and reads do not.
+func TestWhatCountsAsAnUpdate(t *testing.T) {
+	t.Parallel()
+	open := answerWith(200, `{"incident":{"id":"`+testID+`","status":"triggered"},"incidents":[],"note":{"id":"PNOTE01","content":"hello"},"notes":[]}`)
+	for name, tt := range map[string]struct {
+		call func(c *Client) error
+		want int
+	}{
+		"read":        {func(c *Client) error { _, err := c.GetIncident(t.Context(), testID); return err }, 0},
+		"note":        {func(c *Client) error { _, err := c.CreateNote(t.Context(), testID, "hello"); return err }, 0},
+		"acknowledge": {func(c *Client) error { return c.Acknowledge(t.Context(), testID) }, 1},
+		"resolve":     {func(c *Client) error { return c.Resolve(t.Context(), testID) }, 1},
+		"escalate":    {func(c *Client) error { return c.EscalateToLevel(t.Context(), testID, 2) }, 1},
+		"hand over":   {func(c *Client) error { return c.EscalateToPolicy(t.Context(), testID, "PPOLICY1") }, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, _ := newTestClient(t, newStandIn(t, open).server.URL)
+			now := time.Now()
+			c.sender.limiter = NewLimiter(func() time.Time { return now }, nil)
+			c.sender.limiter.updates.SetLimit(0) // none comes back
+			if err := tt.call(c); err != nil {
+				t.Fatal(err)
+			}
+			if got := updatesAtOnce - int(c.sender.limiter.updates.Tokens()); got != tt.want {
+				t.Errorf("%d updates were counted, want %d", got, tt.want)
+			}
+		})
+	}
 }
 
 func TestLimiterHolds(t *testing.T) {
@@ -79,7 +127,7 @@ func TestLimiterHolds(t *testing.T) {
 				l := NewLimiter(time.Now, func(d time.Duration) { told = d })
 				l.heed(&http.Response{StatusCode: tt.status, Header: tt.header})
 				began := time.Now()
-				if err := l.wait(t.Context()); err != nil {
+				if err := l.wait(t.Context(), false); err != nil {
 					t.Fatal(err)
 				}
 				if waited := time.Since(began); waited != tt.want || told != tt.want {
@@ -100,7 +148,7 @@ func TestLimiterDoesNotWaitInVain(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		began := time.Now()
-		if err := l.wait(ctx); !errors.Is(err, ErrRateLimited) || time.Since(began) != 0 {
+		if err := l.wait(ctx, false); !errors.Is(err, ErrRateLimited) || time.Since(began) != 0 {
 			t.Errorf("got %v after %s, want ErrRateLimited at once", err, time.Since(began))
 		}
 	})

@@ -52,6 +52,9 @@ type request struct {
 
 	// blind: that PagerDuty accepted it is all we need, so a 2xx whose body breaks off is a success.
 	blind bool
+
+	// update: it counts against PagerDuty's limit of PUT /incidents, which is lower than that of all requests.
+	update bool
 }
 
 type answer struct {
@@ -141,7 +144,7 @@ func (s *sender) attempt(ctx context.Context, r request) (answer, error) {
 	if err := ctx.Err(); err != nil {
 		return answer{}, notSentError{err}
 	}
-	if err := s.limiter.wait(ctx); err != nil {
+	if err := s.limiter.wait(ctx, r.update); err != nil {
 		return answer{}, notSentError{err}
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.patience.PerAttempt)

@@ -115,7 +115,7 @@ func (c *Client) manage(ctx context.Context, r request, change pagerduty.ManageI
 		return err
 	}
 	change.Type = "incident_reference" //nolint:staticcheck // deprecated because only go-pagerduty's own call fills it in; PagerDuty wants it
-	r.method, r.blind = http.MethodPut, true
+	r.method, r.blind, r.update = http.MethodPut, true, true
 	_, err := c.write(ctx, r, "/incidents", map[string]any{"incidents": []pagerduty.ManageIncidentsOptions{change}})
 	return err
 }
