@@ -15,7 +15,8 @@
 //
 // A file is sent to Postgres as one statement group and thus is one
 // transaction, unless it says otherwise. A file that fails leaves the version
-// marked dirty, and nothing is applied until a person has looked.
+// marked dirty, and nothing is applied until a person has looked; only an
+// index that was not built to its end is put right without one.
 //
 // Files are applied while older replicas work. So a file only adds: tables,
 // indexes, columns that may be left out of an INSERT. A lock that it does not
@@ -32,8 +33,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/golang-migrate/migrate/v4"
@@ -82,6 +83,10 @@ func (e TooNewError) Error() string {
 type DirtyError struct{ Version uint }
 
 func (e DirtyError) Error() string {
+	if index, err := concurrentIndex(e.Version); err == nil && index != "" {
+		return fmt.Sprintf("database is marked dirty at migration %d, whose index %s was not built to its end: drydock migrate up, or the "+
+			"next start, builds it again", e.Version, index)
+	}
 	return fmt.Sprintf("database is marked dirty at migration %d: compare the schema with migrations/%06d_*.up.sql, "+
 		"then UPDATE schema_migrations SET dirty = false, with version %d if the file took effect, else the number before it",
 		e.Version, e.Version, e.Version)
@@ -125,11 +130,11 @@ const (
 // apply applies the next file, again and again while it does not get its locks.
 func apply(ctx context.Context, dsn string, from, version uint) error {
 	timeout := lockTimeout
-	concurrent, err := isConcurrent(version)
+	index, err := concurrentIndex(version)
 	if err != nil {
 		return err
 	}
-	if concurrent {
+	if index != "" {
 		timeout = "0" // it waits for others, and nobody for it
 	}
 	return withMigrate(ctx, dsn, timeout, func(m *migrate.Migrate) error {
@@ -173,17 +178,65 @@ func isLockTimeout(err error) bool {
 	return errors.As(err, &pg) && pg.Code == pgerrcode.LockNotAvailable
 }
 
-// isConcurrent reports whether a file builds an index beside those who write.
-func isConcurrent(version uint) (bool, error) {
+var indexBeside = regexp.MustCompile(`(?m)^CREATE (?:UNIQUE )?INDEX CONCURRENTLY (\w+) ON `)
+
+// concurrentIndex is the index that a file builds beside those who write; empty when it builds none.
+func concurrentIndex(version uint) (string, error) {
 	names, err := fs.Glob(files, fmt.Sprintf("%06d_*.up.sql", version))
 	if err != nil || len(names) != 1 {
-		return false, fmt.Errorf("embedded file of migration %d: there are %d (%w)", version, len(names), err)
+		return "", fmt.Errorf("embedded file of migration %d: there are %d (%w)", version, len(names), err)
 	}
 	text, err := files.ReadFile(names[0])
 	if err != nil {
-		return false, fmt.Errorf("read embedded file %s: %w", names[0], err)
+		return "", fmt.Errorf("read embedded file %s: %w", names[0], err)
 	}
-	return strings.Contains(string(text), "INDEX CONCURRENTLY"), nil
+	if found := indexBeside.FindSubmatch(text); found != nil {
+		return string(found[1]), nil
+	}
+	return "", nil
+}
+
+// mend puts right what an index leaves behind that was not built to its end: it is there and not valid, and the version is dirty.
+// Its file is that one statement, so what became of it can be seen, which no other dirty version allows. The lock is held.
+func mend(ctx context.Context, conn *pgx.Conn, s State) (State, error) {
+	index, err := concurrentIndex(s.Version)
+	if err != nil || index == "" {
+		return s, DirtyError{Version: s.Version}
+	}
+	all, err := versions()
+	if err != nil {
+		return s, err
+	}
+	// The replica that began may be dead, and its statement go on: it notices when it has ended. Whoever waited for it inside
+	// Postgres would be waited for by it.
+	for {
+		var building bool
+		err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_stat_progress_create_index WHERE index_relid = to_regclass($1)::oid)`, index).Scan(&building)
+		if err != nil {
+			return s, fmt.Errorf("look whether index %s is being built: %w", index, err)
+		}
+		if !building {
+			break
+		}
+		if err := pause(ctx, lockPoll); err != nil {
+			return s, fmt.Errorf("wait until index %s is built: %w", index, err)
+		}
+	}
+	var valid bool
+	err = conn.QueryRow(ctx, `SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)::oid`, index).Scan(&valid)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return s, fmt.Errorf("look for index %s: %w", index, err)
+	}
+	if !valid {
+		if _, err := conn.Exec(ctx, `DROP INDEX CONCURRENTLY IF EXISTS `+pgx.Identifier{index}.Sanitize()); err != nil {
+			return s, fmt.Errorf("drop index %s, which is not valid: %w", index, err)
+		}
+		s.Version = all[slices.Index(all, s.Version)-1]
+	}
+	if _, err := conn.Exec(ctx, `UPDATE schema_migrations SET version = $1, dirty = false`, int64(s.Version)); err != nil {
+		return s, fmt.Errorf("take back the mark of index %s: %w", index, err)
+	}
+	return state(ctx, conn)
 }
 
 // Down takes back the last applied file, and with it the data that only that
@@ -214,7 +267,7 @@ func Status(ctx context.Context, dsn string) (State, error) {
 
 const lockPoll = 100 * time.Millisecond
 
-// change runs apply while holding the lock, and refuses a dirty database.
+// change runs apply while holding the lock, and refuses a dirty database that can not be mended.
 func change(ctx context.Context, dsn string, apply func(State) error) error {
 	conn, err := pgx.Connect(ctx, dsn)
 	if err != nil {
@@ -241,7 +294,9 @@ func change(ctx context.Context, dsn string, apply func(State) error) error {
 		return err
 	}
 	if s.Dirty {
-		return fmt.Errorf("migrate: %w", DirtyError{Version: s.Version})
+		if s, err = mend(ctx, conn, s); err != nil {
+			return fmt.Errorf("migrate: %w", err)
+		}
 	}
 	if err := apply(s); err != nil {
 		return fmt.Errorf("migrate: %w", err)

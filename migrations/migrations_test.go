@@ -154,13 +154,14 @@ func TestWaitObeysContext(t *testing.T) {
 
 func TestDirty(t *testing.T) {
 	dsn := pgtest.New(t, migrations.Up)
-	if _, err := connect(t, dsn).Exec(t.Context(), `UPDATE schema_migrations SET dirty = true`); err != nil {
+	const audit = 123 // tables and triggers: nobody can tell from outside how far it came
+	if _, err := connect(t, dsn).Exec(t.Context(), `UPDATE schema_migrations SET dirty = true, version = $1`, audit); err != nil {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(context.Context, string) error{"up": migrations.Up, "down": migrations.Down} {
 		var dirty migrations.DirtyError
-		if err := change(t.Context(), dsn); !errors.As(err, &dirty) || dirty.Version != status(t, dsn).Latest {
-			t.Errorf("%s: got %v, want a DirtyError of the last version", name, err)
+		if err := change(t.Context(), dsn); !errors.As(err, &dirty) || dirty.Version != audit {
+			t.Errorf("%s: got %v, want a DirtyError of version %d", name, err, audit)
 		}
 	}
 }
