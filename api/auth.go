@@ -24,14 +24,20 @@ const (
 	Admin
 )
 
+var roleNames = []string{"viewer", "operator", "approver", "admin"}
+
 // ParseRole reads a role's name.
 func ParseRole(name string) (Role, bool) {
-	for i, n := range []string{"viewer", "operator", "approver", "admin"} {
-		if n == name {
-			return Role(i + 1), true
-		}
+	i := slices.Index(roleNames, name)
+	return Role(i + 1), i >= 0
+}
+
+// String is the role's name; empty for none.
+func (r Role) String() string {
+	if r < Viewer || r > Admin {
+		return ""
 	}
-	return 0, false
+	return roleNames[r-1]
 }
 
 // Token is who a bearer token belongs to, and what it is good for.
@@ -96,10 +102,13 @@ func (s *Server) require(role Role) gin.HandlerFunc {
 func (s *Server) authorize(r *http.Request, secret string, role Role) (Token, error) {
 	token, err := s.identify(r, secret)
 	switch {
-	case err != nil:
-		if secret != "" && !s.guesses.allow(address(r), s.Now()) {
+	case err != nil && secret != "":
+		s.recordRefusal(r)
+		if !s.guesses.allow(address(r), s.Now()) {
 			return Token{}, errTooManyRequests
 		}
+		return Token{}, err
+	case err != nil:
 		return Token{}, err
 	case !s.requests.allow(token.Name, s.Now()):
 		return Token{}, errTooManyRequests
@@ -122,6 +131,7 @@ func (s *Server) identify(r *http.Request, secret string) (Token, error) {
 		s.log.InfoContext(r.Context(), "ID token was refused", "error", err)
 		return Token{}, errNoToken
 	}
+	s.recordOIDC(r, secret, token)
 	return token, nil
 }
 

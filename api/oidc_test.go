@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -117,11 +118,27 @@ func TestIdentify(t *testing.T) {
 		}
 	}
 
-	s := newContractServer(t, func(o *api.Options) { o.OIDC = identifier })
+	w := &witness{}
+	s := newContractServer(t, func(o *api.Options) { o.OIDC, o.Witness = identifier, w })
 	ask := func(token string) int {
 		return s.do(request{method: "GET", path: "/api/v1/kill-switch", header: map[string]string{"Authorization": "Bearer " + token}}).Code
 	}
 	if got := []int{ask(good), ask("a.b.c"), ask("tok-viewer")}; !slices.Equal(got, []int{200, 401, 200}) {
 		t.Errorf("over HTTP: %v", got)
+	}
+	ask(good)
+	if got := w.take(); len(got) != 2 || !strings.HasSuffix(got[0], " oidc.login") || got[1] != "unknown token.refused" {
+		t.Errorf("recorded %q", got)
+	}
+	// What could not be recorded is with the next request.
+	w.down = true
+	again := i.sign(t, i.key, map[string]any{"groups": sre, "jti": "2"})
+	if got := []int{ask(again), ask(again)}; !slices.Equal(got, []int{200, 200}) {
+		t.Errorf("without a log: %v", got)
+	}
+	w.down = false
+	ask(again)
+	if got := w.take(); len(got) != 1 {
+		t.Errorf("recorded %q, want the login once", got)
 	}
 }

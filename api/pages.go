@@ -462,6 +462,7 @@ func (p *pages) leave(c *gin.Context) {
 }
 
 func (p *pages) setSession(c *gin.Context, secret string) {
+	p.server.recordSession(c, secret)
 	cookie := &http.Cookie{ //nolint:gosec // Secure wherever people come through https; on loopback there is none.
 		Name: sessionCookie, Value: secret, Path: "/", HttpOnly: true, Secure: p.server.SecureCookies, SameSite: http.SameSiteStrictMode,
 		MaxAge: int(sessionLength / time.Second),

@@ -34,6 +34,7 @@ type Options struct {
 	Policy  func(playbook.Target) playbook.Policy
 	Tokens  Tokens
 	OIDC    *Identifier // nil: only Tokens count
+	Witness Witness     // nil: logins are not written down
 	Parts   []Part
 	Metrics *prometheus.Registry
 	Log     *slog.Logger
@@ -55,8 +56,9 @@ type Server struct {
 	engine  *gin.Engine
 	metrics metrics
 	// bodies bounds what webhooks under way may hold in memory, in bytes.
-	bodies *semaphore.Weighted
-	login  *oneTimeCode
+	bodies   *semaphore.Weighted
+	login    *oneTimeCode
+	sessions *sessions
 	// requests are counted by token, guesses of tokens by address.
 	requests, guesses *limiter
 	// streams bounds how many runs are followed at one time; stopping ends them.
@@ -80,7 +82,7 @@ const (
 func New(o Options) *Server {
 	s := &Server{
 		Options: o, log: o.Log, tokens: o.Tokens, metrics: newMetrics(o.Metrics, o.Version),
-		bodies: semaphore.NewWeighted(maxWebhookBodies), login: &oneTimeCode{code: o.OneTimeCode},
+		bodies: semaphore.NewWeighted(maxWebhookBodies), login: &oneTimeCode{code: o.OneTimeCode}, sessions: newSessions(),
 		requests: newLimiter(requestRate, requestBurst), guesses: newLimiter(guessRate, guessBurst),
 		streams: make(chan struct{}, maxStreams), stopping: make(chan struct{}),
 	}

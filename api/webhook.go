@@ -108,6 +108,7 @@ func (s *Server) mayOrchestrate(r *http.Request, secret string) error {
 	token, err := s.identify(r, secret)
 	switch {
 	case err != nil:
+		s.recordRefusal(r)
 		return err
 	case token.Role < Operator:
 		return errRole

@@ -108,7 +108,11 @@ func TestPagesReadLittle(t *testing.T) {
 		}
 	}
 	for name, filter := range map[string]playbook.RunFilter{
-		"no filter": {}, "namespace": {Namespace: "ns1"}, "finding": {Finding: playbook.FindingNodeFull}, "trigger": {Trigger: playbook.TriggerReconcile},
+		"since": {Since: now.Add(-7 * 24 * time.Hour)}, "until": {Until: now.Add(-100 * 24 * time.Hour)},
+		"outcome escalated": {Outcome: playbook.OutcomeEscalated}, "state of nobody": {State: playbook.Redeploying},
+		"finding, since": {Finding: playbook.FindingNodeFull, Since: now.Add(-90 * 24 * time.Hour)}, "one carrier of a token": {Carriers: []string{"c3"}},
+		"carriers of a token, outcome": {Carriers: []string{"c1", "c77"}, Outcome: playbook.OutcomeEscalated},
+		"no filter":                    {}, "namespace": {Namespace: "ns1"}, "finding": {Finding: playbook.FindingNodeFull}, "trigger": {Trigger: playbook.TriggerReconcile},
 		"trigger of most": {Trigger: playbook.TriggerWebhook}, "incident": {Incident: "P500"}, "no such carrier": {Carrier: "none"},
 		"carriers of a token": {Carriers: []string{"c1", "c77", "c150"}},
 	} {

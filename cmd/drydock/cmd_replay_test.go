@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
+	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -138,4 +141,46 @@ func TestCLIOnAServer(t *testing.T) {
 
 func watchRun(ctx context.Context, id string, env map[string]string, stdout, stderr io.Writer) int {
 	return run(ctx, []string{"runs", "watch", id}, func(name string) string { return env[name] }, stdout, stderr)
+}
+
+// Logins, refusals and files that stop changes stand in the audit log, and its chain is whole with them.
+func TestAuditOfSessionsAndFiles(t *testing.T) {
+	t.Parallel()
+	s, dsn := testServer(t)
+	recorded := func() map[string]string {
+		_, answer := s.do("GET", "/api/v1/audit?limit=200", "", nil)
+		items, _ := answer["items"].([]any)
+		deeds := map[string]string{}
+		for _, item := range items {
+			entry := item.(map[string]any)
+			what := fmt.Sprint(entry["what"])
+			deeds[what] = fmt.Sprint(entry["who"], " ", entry["carrier"], " ", entry["after"], "; ") + deeds[what]
+		}
+		return deeds
+	}
+	form := map[string]string{"Content-Type": "application/x-www-form-urlencoded"}
+	s.do("POST", "/login", url.Values{"token": {s.token}}.Encode(), form)
+	s.do("POST", "/login", "token=wrong", form)
+	s.do("POST", "/logout", "", map[string]string{"Cookie": "drydock_session=" + s.token})
+	file := filepath.Join(s.dir, "data", "kill-switch.prod-dal10-carrier3")
+	if err := os.WriteFile(file, []byte("the room is on fire\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the file is recorded", func() bool { return strings.Contains(recorded()["kill_switch.file"], "the room is on fire") })
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "its end is recorded", func() bool { return strings.Contains(recorded()["kill_switch.file"], "engaged:false") })
+	deeds := recorded()
+	for what, want := range map[string]string{"session.begin": "address:127.0.0.1 role:admin", "session.end": "address:127.0.0.1", "token.refused": "unknown <nil>",
+		"kill_switch.file": "drydock prod-dal10-carrier3 map[engaged:true", "serve.start": "drydock"} {
+		if !strings.Contains(deeds[what], want) {
+			t.Errorf("%s: %q, want %q in it", what, deeds[what], want)
+		}
+	}
+	config := writeFile(t, "drydock.yaml", "database_url: {env: DATABASE_URL}\n")
+	if got := drydock(t.Context(), map[string]string{"DATABASE_URL": dsn}, "audit", "verify", "--config", config); got.code != 0 ||
+		!strings.Contains(got.stdout, "the chain is whole") {
+		t.Errorf("exit %d: %s%s", got.code, got.stdout, got.stderr)
+	}
 }

@@ -162,18 +162,17 @@ func keepSecret(file string, newSecret func() string) (string, error) {
 // data_dir/kill-switch.<carrier> for one. Its first line is the reason.
 func killSwitchFile(dataDir string) func(carrier string) string {
 	return func(carrier string) string {
-		for _, name := range []string{"kill-switch", "kill-switch." + carrier} {
-			file := filepath.Join(dataDir, name)
-			b, err := os.ReadFile(file)
+		for _, name := range []string{switchFileName, switchFileName + "." + carrier} {
+			b, err := os.ReadFile(filepath.Join(dataDir, name))
 			if errors.Is(err, fs.ErrNotExist) {
 				continue
 			}
 			// A file that is there and can not be read stops too.
 			reason, _, _ := strings.Cut(strings.TrimSpace(string(b)), "\n")
 			if reason == "" {
-				return "file " + file + " exists"
+				return "file " + name + " in data_dir exists"
 			}
-			return reason + " (file " + file + ")"
+			return reason + " (file " + name + " in data_dir)"
 		}
 		return ""
 	}

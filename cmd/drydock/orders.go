@@ -100,6 +100,13 @@ func (o orders) Approve(ctx context.Context, runID, planHash, by string) error {
 	return err
 }
 
+// witness is the store's audit log as the API writes to it.
+type witness struct{ *store.Store }
+
+func (w witness) Record(ctx context.Context, d api.Deed) error {
+	return w.Store.Record(ctx, store.Deed{Who: d.Who, What: d.What, Why: d.Why, After: d.After})
+}
+
 // keys are the store's Idempotency-Keys as the API uses them.
 type keys struct{ *store.Store }
 

@@ -3,8 +3,10 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/drydock/drydock/api"
@@ -23,10 +26,14 @@ import (
 )
 
 // replica is a store on a database, and an API on it.
-func replica(t *testing.T, dsn, node string) (*store.Store, string) {
+func replica(t *testing.T, dsn, node string, change ...func(*store.Options)) (*store.Store, string) {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	st, err := store.Open(t.Context(), store.Options{DatabaseURL: dsn, Node: node, BackupKey: bytes.Repeat([]byte("k"), 32), MaxConns: 6, Log: log})
+	options := store.Options{DatabaseURL: dsn, Node: node, BackupKey: bytes.Repeat([]byte("k"), 32), MaxConns: 6, Log: log}
+	for _, c := range change {
+		c(&options)
+	}
+	st, err := store.Open(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,4 +146,54 @@ func someEvents(t *testing.T, url, last string, n int) (events []string) {
 		}
 	}
 	return events
+}
+
+// TestSlowHistory: what Postgres does not answer in the history's time is refused with the words for it, and holds nothing up: the
+// mixes of filters that no index has are bounded by this.
+func TestSlowHistory(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.New(t, migrations.Up)
+	_, base := replica(t, dsn, "one/1", func(o *store.Options) { o.HistoryTimeout = 50 * time.Millisecond })
+	db, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close(context.WithoutCancel(t.Context()))
+	tx, err := db.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `LOCK TABLE runs, events, audit IN ACCESS EXCLUSIVE MODE`); err != nil {
+		t.Fatal(err)
+	}
+	paths := []string{"/runs?namespace=ns&finding=absent&trigger=webhook&carrier=c1", "/runs", "/runs/r1", "/runs/r1/explain", "/runs/r1/stream", "/stats", "/events", "/audit"}
+	ask := func(path string) (int, string) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/api/v1"+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer secret")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(body)
+	}
+	for _, path := range paths {
+		code, body := ask(path)
+		if code != http.StatusServiceUnavailable || !strings.Contains(body, `"/problems/history-slow"`) || strings.Contains(body, "SQL") || strings.Contains(body, "50ms") {
+			t.Errorf("GET %s: %d %s", path, code, body)
+		}
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if code, body := ask(paths[0]); code != http.StatusOK {
+		t.Errorf("when nothing is in the way: %d %s", code, body)
+	}
 }

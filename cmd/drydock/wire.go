@@ -107,24 +107,20 @@ func wire(ctx context.Context, cfg *Config, s *resolved, db *database, log *slog
 		Carrier:     func(name string) (playbook.Carrier, error) { return registry.Carrier(name) },
 		Quarantined: alert.quarantined,
 	}
-	w := &wiring{close: st.Close, work: share.run}
+	files := &switchFiles{dir: cfg.path(cfg.DataDir), node: st.Node(), record: st.Record, log: log}
+	w := &wiring{close: st.Close, work: together(share.run, files.run)}
 	parts := []api.Part{{Name: "database", Check: st.Ping}, {Name: "stopping", Check: w.checkStopping}}
 	if cfg.Role != roleIngest {
 		works := &worker{store: st, engine: engine, find: find, cfg: cfg, alert: alert, log: log}
 		works.janitor = newJanitor(&janitor{ledger: st, engine: engine, carriers: changed{registry, known.Names, policy}, installation: mine,
 			alert: alert, now: time.Now, log: log})
-		w.work = func(ctx context.Context) {
-			var all sync.WaitGroup
-			all.Go(func() { share.run(ctx) })
-			all.Go(func() { works.run(ctx) })
-			all.Wait()
-		}
+		w.work = together(share.run, files.run, works.run)
 		parts = append(parts, api.Part{Name: "worker", Check: works.check})
 	}
 	options := api.Options{
 		Intake: intake{st}, History: history{st}, Orders: orders{st, fileSwitch, registry, policy, mine, log}, Keys: keys{st}, Incidents: find, Carriers: known,
 		Signatures: signatures, Rules: rules, Policy: policy, Tokens: s.tokens, OIDC: cfg.identifier(), Metrics: metrics, Log: log, Now: time.Now,
-		Parts: parts,
+		Parts: parts, Witness: witness{st},
 		NewID: func() string { return uuid.Must(uuid.NewV7()).String() }, Version: version,
 		SecureCookies: s.madeToken == "" && strings.HasPrefix(cfg.PublicURL, "https://"),
 	}
@@ -139,6 +135,17 @@ func wire(ctx context.Context, cfg *Config, s *resolved, db *database, log *slog
 		return nil, remotef("%w", err)
 	}
 	return w, nil
+}
+
+// together runs all until each has returned.
+func together(all ...func(context.Context)) func(context.Context) {
+	return func(ctx context.Context) {
+		var running sync.WaitGroup
+		for _, run := range all {
+			running.Go(func() { run(ctx) })
+		}
+		running.Wait()
+	}
 }
 
 // startDeed records under which configuration a server works. The hash covers the defaults, and where secrets come from, not them.

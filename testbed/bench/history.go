@@ -158,7 +158,7 @@ func fillHistory(ctx context.Context, dsn string, b *bench) error {
 		}
 	}
 	sql := strings.NewReplacer("{runs}", strconv.Itoa(b.runs), "{ticks}", strconv.Itoa(b.ticks)).Replace(historySQL)
-	for i, part := range strings.Split(sql, "\n-- ") {
+	for i, part := range strings.Split(sql, "\n\n-- ") {
 		if i == 0 {
 			continue // what the file says of itself
 		}
