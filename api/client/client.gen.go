@@ -392,10 +392,10 @@ type AuditEntry struct {
 	Run      *string     `json:"run"`
 	Seq      int64       `json:"seq"`
 
-	// What run.start, run.end, run.retrigger, run.cancel, run.approve, kill_switch.set, intent.promise, intent.settle, serve.start and others.
+	// What run.start, run.end, run.retrigger, run.cancel, run.approve, kill_switch.set, intent.promise, intent.settle, serve.start, session.begin, session.end, oidc.login, token.refused, kill_switch.file and others.
 	What string `json:"what"`
 
-	// Who A token's name, or drydock itself.
+	// Who A token's name, drydock itself, or unknown.
 	Who string `json:"who"`
 	Why string `json:"why"`
 }
@@ -4062,7 +4062,7 @@ type ApproveRunResponse struct {
 	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
 	ApplicationProblemJSON500 *Internal
 	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
-	ApplicationProblemJSON503 *Unavailable
+	ApplicationProblemJSON503 *HistoryUnavailable
 	// Headers401 the parsed response headers for an HTTP 401 response
 	Headers401 *ApproveRunResponse401Headers
 	// Headers429 the parsed response headers for an HTTP 429 response
@@ -4122,7 +4122,7 @@ func (r ApproveRunResponse) GetApplicationProblemJSON500() *Internal {
 }
 
 // GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
-func (r ApproveRunResponse) GetApplicationProblemJSON503() *Unavailable {
+func (r ApproveRunResponse) GetApplicationProblemJSON503() *HistoryUnavailable {
 	return r.ApplicationProblemJSON503
 }
 
@@ -4199,7 +4199,7 @@ type CancelRunResponse struct {
 	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
 	ApplicationProblemJSON500 *Internal
 	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
-	ApplicationProblemJSON503 *Unavailable
+	ApplicationProblemJSON503 *HistoryUnavailable
 	// Headers202 the parsed response headers for an HTTP 202 response
 	Headers202 *CancelRunResponse202Headers
 	// Headers401 the parsed response headers for an HTTP 401 response
@@ -4261,7 +4261,7 @@ func (r CancelRunResponse) GetApplicationProblemJSON500() *Internal {
 }
 
 // GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
-func (r CancelRunResponse) GetApplicationProblemJSON503() *Unavailable {
+func (r CancelRunResponse) GetApplicationProblemJSON503() *HistoryUnavailable {
 	return r.ApplicationProblemJSON503
 }
 
@@ -6243,7 +6243,7 @@ func ParseApproveRunResponse(rsp *http.Response) (*ApproveRunResponse, error) {
 		response.ApplicationProblemJSON500 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
-		var dest Unavailable
+		var dest HistoryUnavailable
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -6372,7 +6372,7 @@ func ParseCancelRunResponse(rsp *http.Response) (*CancelRunResponse, error) {
 		response.ApplicationProblemJSON500 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
-		var dest Unavailable
+		var dest HistoryUnavailable
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

@@ -193,7 +193,6 @@ func TestSlowHistory(t *testing.T) {
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if code, body := ask(paths[0]); code != http.StatusOK {
-		t.Errorf("when nothing is in the way: %d %s", code, body)
-	}
+	// A busy machine may need longer than that even then.
+	eventually(t, "an answer when nothing is in the way", func() bool { code, _ := ask(paths[0]); return code == http.StatusOK })
 }
