@@ -108,6 +108,10 @@ type Nudge struct {
 	Run             string `json:"run"`
 }
 
+// DriverDeployment restarts a controller-manager that is a Deployment. It is the one driver whose object can be touched, and
+// that leaves something to look for: what another one did is never known for sure (docs/adr/0013).
+const DriverDeployment = "deployment"
+
 // RestartControllerManager restarts the leading controller-manager by the carrier's configured driver.
 type RestartControllerManager struct {
 	Driver string `json:"driver"`

@@ -47,8 +47,14 @@ func Classify(i Intent, run string, st ObjectState) Settlement {
 		}
 		return Settlement{Result: NotHappened}
 	case RestartControllerManager:
-		// It is never sent again, so it counts as one: in the budget, and against this run.
-		return Settlement{Result: Happened, Detail: "what became of it is not known; it is not sent again"}
+		switch {
+		case a.Driver != DriverDeployment:
+			// It is never sent again, so it counts as one: in the budget, and against this run.
+			return Settlement{Result: Happened, Detail: "what became of it is not known; it is not sent again"}
+		case st.RestartedByRun == run:
+			return Settlement{Result: Happened, Detail: "found our restart on the Deployment"}
+		}
+		return Settlement{Result: NotHappened, Detail: "the Deployment does not bear our restart"}
 	case Promote, Annotate, Acknowledge, Escalate, Resolve:
 	}
 	// These are recovered by their own remotes.
@@ -57,10 +63,12 @@ func Classify(i Intent, run string, st ObjectState) Settlement {
 
 // touchable reports whether the object of an action can be touched, so that a paused worker's preconditions go stale.
 func touchable(a Action) bool {
-	switch a.(type) {
+	switch a := a.(type) {
 	case Cordon, Uncordon, OrphanDelete, Nudge:
 		return true
-	case Evict, Create, RestartControllerManager, Promote, Annotate, Acknowledge, Escalate, Resolve:
+	case RestartControllerManager:
+		return a.Driver == DriverDeployment
+	case Evict, Create, Promote, Annotate, Acknowledge, Escalate, Resolve:
 	}
 	return false
 }

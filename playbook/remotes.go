@@ -22,7 +22,7 @@ type Carrier interface {
 	// anything else is done. A call that is known not to have happened is a Result, not an error.
 	Do(ctx context.Context, call Call) (Settlement, error)
 	// Touch bumps our annotation on the Node, DaemonSet or Deployment, so that a resourceVersion which a paused worker
-	// still holds is stale (kubernetes.md fact 10). It reports false when the object is gone or of a kind that can not be touched.
+	// still holds is stale (kubernetes.md fact 10). A controller-manager's ref is its Lease. It reports false when the object is gone or of a kind that can not be touched.
 	Touch(ctx context.Context, ref Ref, run string, generation int64) (bool, error)
 	// Lease reads the carrier's Lease, consistently. That there is none yet, and that a right on it is missing, are values.
 	Lease(ctx context.Context) Reading[CarrierLease]
@@ -44,7 +44,7 @@ type Call struct {
 	Manifest   Manifest // for Create
 }
 
-// ObjectState is what a fresh read of a Node, Pod or DaemonSet says; Classify compares it with an intent.
+// ObjectState is what a fresh read of a Node, Pod, DaemonSet or controller-manager says; Classify compares it with an intent.
 type ObjectState struct {
 	Exists          bool
 	UID             string
@@ -53,6 +53,7 @@ type ObjectState struct {
 	Unschedulable   bool
 	Mark            *Mark
 	NudgedByRun     string
+	RestartedByRun  string // of a controller-manager that DriverDeployment restarts
 	BackupSHA256    string // of the annotation-free sanitized manifest: what a Create from that backup shows
 }
 

@@ -25,6 +25,8 @@ const (
 	Generation = ownPrefix + "generation"
 	// NudgedByRun is what a nudge writes on a DaemonSet.
 	NudgedByRun = ownPrefix + "nudged-by-run"
+	// RestartedByRun is what a restart writes on the controller-manager's Deployment.
+	RestartedByRun = ownPrefix + "restarted-by-run"
 	// fieldManager is who we are in managedFields, but for a re-creation, which is done in the name of the original manager.
 	fieldManager = "drydock"
 )

@@ -1,11 +1,15 @@
 package kube
 
 import (
+	"encoding/json"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -52,9 +56,13 @@ func TestRestartOfADeployment(t *testing.T) {
 		sent              int
 	}{
 		"restarted": {lease, plain, plain, playbook.Happened, "", 1},
-		"the same again": {lease, deployment(func(d *appsv1.Deployment) {
+		"the same again": {lease, deployment(func(d *appsv1.Deployment) { d.Annotations = map[string]string{RestartedByRun: "run-1"} }), nil,
+			playbook.Happened, "already", 0},
+		"the same again, by an older version": {lease, deployment(func(d *appsv1.Deployment) {
 			d.Spec.Template.Annotations = map[string]string{restartedAt: "drydock run run-1"}
 		}), nil, playbook.Happened, "already", 0},
+		"after another run's": {lease, deployment(func(d *appsv1.Deployment) { d.Annotations = map[string]string{RestartedByRun: "run-0"} }), plain,
+			playbook.Happened, "", 1},
 		"paused":            {lease, deployment(func(d *appsv1.Deployment) { d.Spec.Paused = true }), nil, playbook.Refused, "paused", 0},
 		"no such":           {lease, notFound("deployments", "kube-controller-manager"), nil, playbook.Refused, "controller_manager.name", 0},
 		"not to be read":    {lease, status(503, metav1.StatusReasonServiceUnavailable, "down", nil), nil, playbook.NotHappened, "down", 0},
@@ -79,13 +87,114 @@ func TestRestartOfADeployment(t *testing.T) {
 			if n := s.count("PATCH " + managerDeployment); n != tt.sent {
 				t.Errorf("it was sent %d times", n)
 			}
-			const body = `{"metadata":{"resourceVersion":"7","uid":"u"},"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":"drydock run run-1"}}}}}`
+			const body = `{"metadata":{"annotations":{"drydock.dev/restarted-by-run":"run-1"},"resourceVersion":"7","uid":"u"},"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":"drydock run run-1"}}}}}`
 			for _, r := range s.asked {
 				if strings.HasPrefix(r.line, "PATCH") && r.body != body {
 					t.Errorf("body = %s", r.body)
 				}
 			}
 		})
+	}
+}
+
+// deploymentServer keeps a Deployment, and patches it as an API server does: under its resourceVersion.
+type deploymentServer struct {
+	mu      sync.Mutex
+	object  appsv1.Deployment
+	version int
+	// before is called before a patch is looked at.
+	before func()
+}
+
+func (s *deploymentServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodPatch && s.before != nil {
+		before := s.before
+		s.before = nil
+		before()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case strings.HasSuffix(r.URL.Path, "/leases/"+managerName):
+		leaseOf(leader)(w, r)
+		return
+	case r.Method == http.MethodPatch:
+		var patch appsv1.Deployment
+		if err := json.NewDecoder(r.Body).Decode(&patch); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		if patch.ResourceVersion != s.object.ResourceVersion {
+			status(http.StatusConflict, metav1.StatusReasonConflict, "modified", nil)(w, r)
+			return
+		}
+		s.version++
+		s.object.ResourceVersion = strconv.Itoa(s.version)
+		maps.Copy(s.object.Annotations, patch.Annotations)
+		maps.Copy(s.object.Spec.Template.Annotations, patch.Spec.Template.Annotations)
+	}
+	answer(s.object)(w, r)
+}
+
+// A worker is paused between its read of the Deployment and its patch. Another one takes over, touches and looks: nothing has
+// happened. When the first one wakes, its patch is stale, whatever the second one decided.
+func TestRestartOfAPausedWorkerIsStale(t *testing.T) {
+	t.Parallel()
+	s := &deploymentServer{version: 7, object: appsv1.Deployment{TypeMeta: metav1.TypeMeta{Kind: "Deployment", APIVersion: "apps/v1"},
+		ObjectMeta: metav1.ObjectMeta{Name: managerName, UID: "u", ResourceVersion: "7", Annotations: map[string]string{}}}}
+	s.object.Spec.Template.Annotations = map[string]string{}
+	server := httptest.NewServer(s)
+	t.Cleanup(server.Close)
+	config := &rest.Config{Host: server.URL}
+	c, err := newCarrier(Entry{Name: "test", ControllerManager: ControllerManager{Restart: DriverDeployment}}, config, config, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	call := restartBy(DriverDeployment)
+	ref := call.Action.Target()
+	intent := playbook.Intent{Action: call.Action}
+	s.before = func() {
+		touched, err := c.Touch(t.Context(), ref, "run-1", 2)
+		if err != nil || !touched {
+			t.Errorf("touch: %t, %v", touched, err)
+		}
+		state, err := c.State(t.Context(), ref)
+		if got := playbook.Classify(intent, "run-1", state); err != nil || got.Result != playbook.NotHappened {
+			t.Errorf("before it happened: %+v, %v", got, err)
+		}
+	}
+	if got, err := c.Do(t.Context(), call); err != nil || got.Result != playbook.NotHappened {
+		t.Errorf("the paused worker's restart: %+v, %v", got, err)
+	}
+	if got, err := c.Do(t.Context(), call); err != nil || got.Result != playbook.Happened {
+		t.Errorf("the second worker's restart: %+v, %v", got, err)
+	}
+	// A person restarts it too: ours is found all the same.
+	s.object.Spec.Template.Annotations[restartedAt] = "2026-11-23T00:00:00Z"
+	state, err := c.State(t.Context(), ref)
+	if got := playbook.Classify(intent, "run-1", state); err != nil || got.Result != playbook.Happened {
+		t.Errorf("after it happened: %+v, %v", got, err)
+	}
+	if got := playbook.Classify(intent, "run-2", state); got.Result != playbook.NotHappened {
+		t.Errorf("another run's: %+v", got)
+	}
+	if got, err := c.Do(t.Context(), call); err != nil || got.Result != playbook.Happened || s.version != 9 {
+		t.Errorf("the same again: %+v, %v, version %d", got, err, s.version)
+	}
+}
+
+// What ssh has restarted can neither be touched nor be looked up: it counts as done, and is not done again.
+func TestRestartOverSSHIsNotLookedUp(t *testing.T) {
+	t.Parallel()
+	s := &scripted{answers: map[string]http.HandlerFunc{theLease: leaseOf(leader)}}
+	c := s.startWith(t, ControllerManager{Restart: DriverSSH, SSH: &SSH{}}, Options{})
+	call := restartBy(DriverSSH)
+	if touched, err := c.Touch(t.Context(), call.Action.Target(), "run-1", 2); touched || err != nil {
+		t.Errorf("touch: %t, %v", touched, err)
+	}
+	state, err := c.State(t.Context(), call.Action.Target())
+	if got := playbook.Classify(playbook.Intent{Action: call.Action}, "run-1", state); err != nil || got.Result != playbook.Happened {
+		t.Errorf("settled as %+v, %v", got, err)
 	}
 }
 

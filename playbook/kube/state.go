@@ -13,8 +13,7 @@ import (
 	"github.com/drydock/drydock/playbook"
 )
 
-// State reads one object afresh, see playbook.Carrier. A Lease's UID is its holder, which is what a restart of the
-// controller-manager relies on.
+// State reads one object afresh, see playbook.Carrier. A Lease stands for the controller-manager that holds it.
 func (c *Carrier) State(ctx context.Context, ref playbook.Ref) (playbook.ObjectState, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -31,15 +30,7 @@ func (c *Carrier) State(ctx context.Context, ref playbook.Ref) (playbook.ObjectS
 	case "DaemonSet":
 		return c.daemonSetState(ctx, ref)
 	case "Lease":
-		lease, err := c.reader.CoordinationV1().Leases(ref.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
-		if err != nil {
-			return playbook.ObjectState{}, fmt.Errorf("get Lease %s/%s: %w", ref.Namespace, ref.Name, err)
-		}
-		state := playbook.ObjectState{Exists: true, ResourceVersion: lease.ResourceVersion}
-		if lease.Spec.HolderIdentity != nil {
-			state.UID = *lease.Spec.HolderIdentity
-		}
-		return state, nil
+		return c.managerState(ctx, ref)
 	}
 	return playbook.ObjectState{}, fmt.Errorf("read %s: a carrier has no state for that kind", ref)
 }
@@ -74,7 +65,9 @@ const touchTries = 5
 // would change nothing, and a call that hangs from before would still find its resourceVersion. On a node with the run's
 // cordon the mark's generation rises as well, so that an uncordon from before the touch leaves it alone.
 func (c *Carrier) Touch(ctx context.Context, ref playbook.Ref, run string, generation int64) (bool, error) {
-	if ref.Kind != "Node" && ref.Kind != "DaemonSet" {
+	switch ref.Kind {
+	case "Node", "DaemonSet", "Lease":
+	default:
 		return false, nil
 	}
 	for try := 1; ; try++ {
@@ -92,7 +85,10 @@ func (c *Carrier) touchOnce(ctx context.Context, ref playbook.Ref, run string, g
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	annotations := map[string]any{Generation: fmt.Sprintf("%s/%d/%s", run, generation, rand.Text())}
-	if ref.Kind == "DaemonSet" {
+	switch ref.Kind {
+	case "Lease":
+		return c.touchManager(ctx, run, annotations)
+	case "DaemonSet":
 		live, err := c.liveDaemonSet(ctx, ref.Namespace, ref.Name)
 		if err != nil || live.typed == nil || ref.UID != "" && string(live.typed.UID) != ref.UID {
 			return false, err

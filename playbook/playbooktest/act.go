@@ -181,8 +181,15 @@ func (c *Carrier) nudge(call playbook.Call, a playbook.Nudge) playbook.Settlemen
 	return c.did(call, Effect{})
 }
 
+// restart is a patch with the resourceVersion that the call has read at its begin: one from before a touch is stale.
 func (c *Carrier) restart(call playbook.Call) playbook.Settlement {
-	c.controller.diedAt = c.clock.Now()
+	switch {
+	case c.controller.restartedBy == call.Run:
+		return playbook.Settlement{Result: playbook.Happened, Detail: "it was restarted by this run already"}
+	case call.Generation < c.controller.touched:
+		return playbook.Settlement{Result: playbook.NotHappened, Detail: "409: the Deployment was changed meanwhile"}
+	}
+	c.controller.diedAt, c.controller.restartedBy = c.clock.Now(), call.Run
 	c.clock.After(controllerRestart, func() {
 		c.controller.holder = c.Name + "-master-01_restarted"
 		c.StartController()
@@ -241,6 +248,9 @@ func (c *Carrier) Touch(_ context.Context, ref playbook.Ref, run string, generat
 			s.Annotations[touchedKey], s.version = value, c.bump()
 			return true, nil
 		}
+	case "Lease":
+		c.controller.touched = generation
+		return true, nil
 	}
 	return false, nil
 }

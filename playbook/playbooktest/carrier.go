@@ -95,6 +95,9 @@ type Namespace struct{ Terminating bool }
 type controllerManager struct {
 	holder string
 	diedAt time.Time // zero: it renews its lease
+	// It is a Deployment: restartedBy is the run that its annotation names, touched the generation that touched it last.
+	restartedBy string
+	touched     int64
 }
 
 type daemonEvent struct {

@@ -289,7 +289,7 @@ func (c *Carrier) State(_ context.Context, ref playbook.Ref) (playbook.ObjectSta
 			}
 		}
 	case "Lease":
-		return playbook.ObjectState{Exists: true, UID: c.controller.holder}, nil
+		return playbook.ObjectState{Exists: true, UID: c.controller.holder, RestartedByRun: c.controller.restartedBy}, nil
 	default:
 		return playbook.ObjectState{}, fmt.Errorf("read %s: kind %q is not one of this carrier", ref, ref.Kind)
 	}

@@ -279,7 +279,7 @@ func repairs() []Scenario {
 			Setup:  func(w *World) { deadController(w) },
 			Policy: func(p *playbook.Policy) { p.RestartDriver = "deployment" },
 			Ends:   []End{repaired}, Did: []playbook.Kind{playbook.KindRestart},
-			Or: orHandOver, // a restart whose fate is not known is never sent again
+			Or: orHandOver, // a lost answer is looked up, and the look may come too late
 		},
 		{
 			Name:  "the controller-manager is dead, and no driver can restart it",
