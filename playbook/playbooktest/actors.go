@@ -12,7 +12,6 @@ func (s *simulation) planTrouble(within time.Duration) {
 		for range s.draw.IntN(n) {
 			s.Clock.After(time.Duration(s.draw.Int64N(int64(within))), func() {
 				if s.faulty {
-					s.lastOutage = s.Clock.Now()
 					do()
 				}
 			})
@@ -35,7 +34,7 @@ func (s *simulation) planTrouble(within time.Duration) {
 			return
 		}
 		s.log("the database is lost for %s", d)
-		s.lost = true
+		s.lost, s.lastOutage = true, s.Clock.Now()
 		for _, w := range s.workers {
 			s.lapse(w)
 		}

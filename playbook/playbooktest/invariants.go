@@ -20,7 +20,8 @@ type inspector struct {
 	watched    []playbook.Target
 	goneSince  map[playbook.Target]time.Time
 	lastCrash  time.Time
-	lastOutage time.Time
+	lastOutage time.Time // of what every run needs
+	hitAt      map[playbook.Target]time.Time
 	healed     time.Time // when a simulation's faults stopped
 	markSince  map[string]time.Time
 	effects    map[string]int // checked so far, by carrier
@@ -38,7 +39,7 @@ type orphaned struct {
 }
 
 func newInspector() inspector {
-	return inspector{seen: map[string]bool{}, readAt: map[string]time.Time{}, goneSince: map[playbook.Target]time.Time{},
+	return inspector{seen: map[string]bool{}, readAt: map[string]time.Time{}, goneSince: map[playbook.Target]time.Time{}, hitAt: map[playbook.Target]time.Time{},
 		markSince: map[string]time.Time{}, effects: map[string]int{}, paired: map[string]int{}}
 }
 
@@ -82,7 +83,8 @@ func (w *World) inspect() {
 }
 
 // inspectExists is I1: a DaemonSet that existed when its run began is never gone for more than 60 s after a crash, unless a
-// person deleted it. A second crash, or an API server that does not answer or refuses, gives Drydock its 60 s again.
+// person deleted it. A second crash, or an API server that does not answer or refuses, gives Drydock its 60 s again; in a
+// simulation only what hit a worker while it was at a run of this DaemonSet, or what stops all of them.
 func (w *World) inspectExists(t playbook.Target) {
 	c := w.carriers[t.Carrier]
 	if s := c.Set(t.Namespace, t.DaemonSet); (s != nil && s.deletedAt == nil) || c.removed[t.Namespace+"/"+t.DaemonSet] {
@@ -96,7 +98,7 @@ func (w *World) inspectExists(t playbook.Target) {
 		w.lastOutage = w.Clock.Now()
 	}
 	since := w.goneSince[t]
-	for _, excuse := range []time.Time{w.lastCrash, w.lastOutage} {
+	for _, excuse := range []time.Time{w.lastCrash, w.lastOutage, w.hitAt[t]} {
 		if excuse.After(since) {
 			since = excuse
 		}
@@ -104,6 +106,14 @@ func (w *World) inspectExists(t playbook.Target) {
 	if w.Clock.Now().Sub(since) > time.Minute && !w.paged(t) {
 		w.violate("I1: DaemonSet %s has been gone for more than 60 s", t)
 	}
+}
+
+// targetOf is the target of a run, if there is one.
+func (w *World) targetOf(run string) playbook.Target {
+	if r := w.Ledger.runs[run]; r != nil {
+		return r.run.Target
+	}
+	return playbook.Target{}
 }
 
 // paged reports whether a run of the target was handed over: people know, and the create is tried on.
@@ -128,8 +138,13 @@ func (w *World) inspectNodes(c *Carrier) {
 			continue
 		}
 		since := w.markSince[key]
-		if w.sim != nil && w.lastOutage.After(since) {
-			since = w.lastOutage // what must hold, must while the remotes and the ledger answer
+		if w.sim != nil {
+			// What must hold, must while a replica, the remotes and the ledger answer.
+			for _, excuse := range []time.Time{w.lastOutage, w.hitAt[w.targetOf(n.Mark.Run)]} {
+				if excuse.After(since) {
+					since = excuse
+				}
+			}
 		}
 		if w.Clock.Now().Sub(since) > time.Minute {
 			w.violate("I2: node %s keeps the cordon of run %s, which has ended", n.Name, n.Mark.Run)
@@ -287,6 +302,9 @@ func (w *World) inspectEffect(c *Carrier, all []Effect) {
 	case playbook.RestartControllerManager:
 		if n := count(func(o Effect) bool { return o.Action.Kind() == playbook.KindRestart }); n > limits.RestartsPerDay {
 			w.violate("I5: %d restarts of the controller-manager", n)
+		}
+		if n := count(func(o Effect) bool { return o.Action.Kind() == playbook.KindRestart && o.Run == e.Run }); n > 1 {
+			w.violate("I5: run %s restarted the controller-manager %d times", e.Run, n)
 		}
 	default:
 	}

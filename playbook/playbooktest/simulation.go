@@ -181,6 +181,9 @@ func (s *simulation) heal() {
 
 // lookForWork gives the runs that are due to workers, as River's fetchers and the sweep for lost ticks do.
 func (s *simulation) lookForWork() {
+	if !slices.ContainsFunc(s.workers, s.able) {
+		s.lastOutage = s.Clock.Now()
+	}
 	for _, id := range s.Ledger.Runs() {
 		r := s.Ledger.runs[id]
 		due := r.next
@@ -198,12 +201,15 @@ func (s *simulation) lookForWork() {
 		}
 		s.retryAt[id] = s.Clock.Now().Add(time.Second)
 		s.Clock.After(time.Duration(s.draw.IntN(900))*time.Millisecond, func() {
-			if w := s.workers[s.draw.IntN(len(s.workers))]; !w.dead && !s.frozen(w) && !w.cut && !s.lost {
+			if w := s.workers[s.draw.IntN(len(s.workers))]; s.able(w) {
 				s.start(w, id)
 			}
 		})
 	}
 }
+
+// able reports whether a worker can tick a run.
+func (s *simulation) able(w *worker) bool { return !w.dead && !s.frozen(w) && !w.cut && !s.lost }
 
 // turnOn reports whether a worker that can be seen to live is at the run.
 func (s *simulation) turnOn(id string) bool {
@@ -239,7 +245,17 @@ func (s *simulation) log(format string, args ...any) {
 	}
 }
 
-func (s *simulation) hit(op string, f Failure) {
+// hit notes what became of a turn's call. An error of PagerDuty or of the CI is no reason for an undo to come late.
+func (s *simulation) hit(t *turn, op string, f Failure) {
 	s.hits[Hit{op, f}.General()]++
-	s.lastOutage = s.Clock.Now()
+	if ofCarrier := strings.HasPrefix(op, "carrier") || strings.HasPrefix(op, "ledger"); ofCarrier || f != ErrorBefore && f != ErrorAfter {
+		s.excuse(t)
+	}
+}
+
+// excuse notes that something has just hit the worker of a turn.
+func (s *simulation) excuse(turns ...*turn) {
+	for _, t := range turns {
+		s.hitAt[s.targetOf(t.run)] = s.Clock.Now()
+	}
 }

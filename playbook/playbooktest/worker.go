@@ -114,6 +114,7 @@ func (s *simulation) kill(w *worker) {
 	}
 	w.dead, w.probe.crashed = true, CrashAfter
 	s.log("%s dies", w.name)
+	s.excuse(w.turns...)
 	for _, t := range slices.Clone(w.turns) {
 		if t.hold != nil {
 			t.hold.lapse()
@@ -133,10 +134,8 @@ func (s *simulation) kill(w *worker) {
 func (s *simulation) die(w *worker, after time.Duration) {
 	n := slices.Index(s.workers, w)
 	again := time.Duration(1+s.draw.IntN(30)) * time.Second
-	s.lastCrash = s.Clock.Now()
 	s.Clock.After(after, func() {
 		s.kill(w)
-		s.lastCrash = s.Clock.Now()
 		s.Clock.After(again, func() {
 			if s.workers[n] == w {
 				s.workers[n] = s.newWorker(n + 1)
@@ -151,6 +150,7 @@ func (s *simulation) freeze(w *worker, d time.Duration) {
 		return
 	}
 	s.log("%s freezes for %s", w.name, d)
+	s.excuse(w.turns...)
 	w.frozenUntil = s.Clock.Now().Add(d)
 	s.lapse(w)
 	s.Clock.After(d, func() {
@@ -167,6 +167,7 @@ func (s *simulation) cutOff(w *worker, d time.Duration) {
 		return
 	}
 	s.log("%s loses the database for %s", w.name, d)
+	s.excuse(w.turns...)
 	w.cut = true
 	s.lapse(w)
 	s.Clock.After(d, func() { w.cut = false; s.renew(w) })
@@ -284,23 +285,23 @@ func simulated[T any](p *probe, op string, reach Reach, late time.Duration, do f
 	s, t := p.w.sim, p.w.sim.now
 	f := s.fate(op, reach, late)
 	if f.failure == FrozenBefore {
-		s.hit(op, f.failure)
+		s.hit(t, op, f.failure)
 		s.freeze(t.worker, f.freeze)
 		s.wait(t, 0)
 	}
 	if t.hold != nil && t.hold.ctx.Err() != nil && !f.blind {
-		s.hit(op, Refenced)
+		s.hit(t, op, Refenced)
 		return none, fmt.Errorf("%s: %w", op, context.Cause(t.hold.ctx))
 	}
 	if f.failure != "" && f.failure != FrozenBefore {
-		s.hit(op, f.failure)
+		s.hit(t, op, f.failure)
 		s.log("%s, %s of %s: %s", t.worker.name, op, t.run, f.failure)
 	}
 	err := fmt.Errorf("%s: %w", op, errInjected)
 	if f.lands >= 0 {
 		s.Clock.After(f.lands, func() {
 			if strings.HasPrefix(op, "ledger") && (s.lost || t.worker.cut) {
-				s.hit(op, CutOff)
+				s.hit(t, op, CutOff)
 				return
 			}
 			v, err = do()
@@ -345,7 +346,7 @@ func (s *simulation) landed(t *turn, op string, reach Reach, v any, err error) {
 	case err == nil && after && reach == Writes:
 		s.violate("%s of a worker that had lost its lease was accepted", op)
 	case after && reach == Mutates:
-		s.hit(op, LateAfterwards)
+		s.hit(t, op, LateAfterwards)
 	}
 	if strings.HasPrefix(op, "carrier observe") {
 		s.sawCarrier(t)
