@@ -24,6 +24,10 @@ const firstRelease = 104
 
 // oldStatements are what a replica of the first release writes for one run, in its own words: they must go on working. $1
 // is a number that makes it another run each time.
+//
+// They stand for that release's binary, which a test can not build: a clone in continuous integration may have no history, and
+// nothing is released that could be fetched. What they can not show is what an old binary reads; TestFilesOnlyAdd sees to it that
+// nothing which it reads is taken away.
 var oldStatements = []string{
 	`INSERT INTO runs (id, carrier, namespace, daemonset, trigger, retriggered_from, requested_by, reason, mode, deadline, table_version,
 		started_at, wake_at, state, memory) VALUES ('r' || $1::int, 'c' || $1, 'monitoring', 'node-exporter', 'webhook', '', '', '', 'act',
