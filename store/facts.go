@@ -21,6 +21,22 @@ const (
 	repairedWindow      = 24 * time.Hour
 )
 
+// sameCarrierSQL finds the runs that a storm of alerts on one carrier has started, or that have just ended there. A run ends
+// within playbook.MaxRun, so that its start bounds the part of runs_by_carrier that is looked at.
+const sameCarrierSQL = `SELECT r.id, r.carrier, r.namespace, r.daemonset, r.state, r.finding, r.why, r.memory->'causes', r.outcome, r.started_at,
+		r.finished_at,
+		EXISTS (SELECT FROM reservations c WHERE c.scope = 'claim' AND c.key = r.carrier AND c.released_at IS NULL AND c.run = r.id),
+		(SELECT json_agg(json_build_object('id', i.incident, 'number', i.number, 'url', i.url) ORDER BY i.joined_at, i.incident)
+			FROM (SELECT * FROM run_incidents WHERE run = r.id ORDER BY joined_at, incident LIMIT $5) i),
+		(SELECT count(*) FROM run_incidents WHERE run = r.id)
+	FROM runs r WHERE r.carrier = $1 AND r.id <> $2 AND r.started_at > $3::timestamptz - $4::interval - $6::interval
+		AND (r.finished_at IS NULL OR r.finished_at > $3::timestamptz - $4::interval)
+	ORDER BY r.started_at DESC, r.id DESC LIMIT $7`
+
+func sameCarrierArgs(r playbook.Run) []any {
+	return []any{r.Target.Carrier, r.ID, r.StartedAt, playbook.CarrierRunsWithin, playbook.CarrierRunIncidents, playbook.MaxRun, playbook.CarrierRuns}
+}
+
 // Facts implements playbook.Ledger.
 func (s *Store) Facts(ctx context.Context, _ playbook.Hold, r playbook.Run) (playbook.LedgerFacts, error) {
 	var f playbook.LedgerFacts
@@ -46,17 +62,7 @@ func (s *Store) Facts(ctx context.Context, _ playbook.Hold, r playbook.Run) (pla
 		AND EXISTS (SELECT FROM intents i WHERE i.run = r.id AND i.change AND i.result = 'happened')
 		ORDER BY finished_at DESC`,
 		r.Target.String(), r.ID, repairedWindow).Query(func(rows pgx.Rows) error { return scanRepaired(rows, &f) })
-	// A run ends within playbook.MaxRun, so that its start bounds the part of runs_by_carrier that is looked at.
-	batch.Queue(`SELECT r.id, r.carrier, r.namespace, r.daemonset, r.state, r.finding, r.why, r.memory->'causes', r.outcome, r.started_at,
-			r.finished_at,
-			EXISTS (SELECT FROM reservations c WHERE c.scope = 'claim' AND c.key = r.carrier AND c.released_at IS NULL AND c.run = r.id),
-			(SELECT json_agg(json_build_object('id', i.incident, 'number', i.number, 'url', i.url) ORDER BY i.joined_at, i.incident)
-				FROM (SELECT * FROM run_incidents WHERE run = r.id ORDER BY joined_at, incident LIMIT $5) i),
-			(SELECT count(*) FROM run_incidents WHERE run = r.id)
-		FROM runs r WHERE r.carrier = $1 AND r.id <> $2 AND r.started_at > $3::timestamptz - $4::interval - $6::interval
-			AND (r.finished_at IS NULL OR r.finished_at > $3::timestamptz - $4::interval)
-		ORDER BY r.started_at DESC, r.id DESC LIMIT $7`, r.Target.Carrier, r.ID, r.StartedAt, playbook.CarrierRunsWithin,
-		playbook.CarrierRunIncidents, playbook.MaxRun, playbook.CarrierRuns).Query(func(rows pgx.Rows) (err error) {
+	batch.Queue(sameCarrierSQL, sameCarrierArgs(r)...).Query(func(rows pgx.Rows) (err error) {
 		f.SameCarrier, err = pgx.CollectRows(rows, scanCarrierRun)
 		return err
 	})

@@ -167,6 +167,31 @@ func TestCountingReadsItsIndex(t *testing.T) {
 	}
 }
 
+// TestStormReadsItsCarrier: in a storm of 147 runs on one carrier, each with three incidents, each tick of each of them looks at the
+// others. It reads the newest of that carrier, whatever the history of this carrier and of others holds.
+func TestStormReadsItsCarrier(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.exec(`INSERT INTO runs (id, carrier, namespace, daemonset, trigger, mode, table_version, state, outcome, started_at, finished_at, deadline, wake_at, memory)
+		SELECT 'r' || n, 'c' || n % 5, 'ns', 'ds', 'webhook', 'act', 1, 'resolved', 'resolved', at, at + interval '5 min', at, at, '{}'
+		FROM (SELECT n, now() - n * interval '5 min' AS at FROM generate_series(1, 10000) n) AS made ORDER BY random()`)
+	f.exec(`INSERT INTO runs (id, carrier, namespace, daemonset, trigger, mode, table_version, state, started_at, deadline, wake_at, memory)
+		SELECT 's' || n, 'c3', 'ns', 'ds' || n, 'webhook', 'act', 1, 'triage', now() - n * interval '1 s', now(), now(), json_build_object('waiting', repeat('x', 500))
+		FROM generate_series(1, 147) n`)
+	f.exec(`INSERT INTO run_incidents (run, incident, number, title, url, joined_at)
+		SELECT r.id, 'P' || n || r.id, 1, '', '', r.started_at FROM runs r, generate_series(1, 3) n WHERE r.carrier = 'c3'`)
+	f.exec(`INSERT INTO reservations (scope, key, run, intent, amount, held, at, expires_at) VALUES ('claim', 'c3', 's9', 1, 1, true, now(), 'infinity')`)
+	f.exec(`ANALYZE runs, run_incidents, reservations`)
+	for name, run := range map[string]playbook.Run{
+		"a run of the storm": {ID: "s5", StartedAt: time.Now(), Target: playbook.Target{Carrier: "c3"}},
+		"the oldest of it":   {ID: "s147", StartedAt: time.Now().Add(-playbook.MaxRun), Target: playbook.Target{Carrier: "c3"}},
+		"another carrier":    {ID: "x", StartedAt: time.Now(), Target: playbook.Target{Carrier: "c1"}},
+		"a new carrier":      {ID: "x", StartedAt: time.Now(), Target: playbook.Target{Carrier: "none"}},
+	} {
+		f.wantPlan(name, f.explain(sameCarrierSQL, sameCarrierArgs(run)...), 200, sameCarrierSQL)
+	}
+}
+
 // TestAuditPagesReadLittle: the same of the audit log.
 func TestAuditPagesReadLittle(t *testing.T) {
 	t.Parallel()
