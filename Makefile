@@ -101,7 +101,7 @@ generate: ## the generated files (docs/runbook.md and others)
 	@for module in $(LINTED); do (cd $$module && go generate ./...); done
 
 .PHONY: verify
-verify: ## that generated files, go.mod files and formatting are fresh
+verify: ## that generated files, go.mod files and formatting are fresh, alert rules and docs hold
 	@echo "formatting"
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 		if [[ -n $$unformatted ]]; then echo "not formatted by gofmt: $$unformatted" >&2; exit 1; fi
@@ -111,6 +111,11 @@ verify: ## that generated files, go.mod files and formatting are fresh
 	done
 	@echo "generated files"
 	@tools/fresh
+	@tools/need promtool
+	promtool check rules deploy/prometheus/alerts.yaml
+	promtool test rules deploy/prometheus/alerts_test.yaml
+	@echo "links, commands and tables of the docs"
+	go test -count=1 ./docs/...
 
 # Without -trimpath, which deploy/Dockerfile has: it would compile every
 # dependency a second time, beside what tests, testbed and linter share. Without

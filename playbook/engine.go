@@ -46,6 +46,8 @@ type Engine struct {
 	Reads int
 	// Ticked is told of each committed tick, for metrics; nil: nobody.
 	Ticked func(before, after Run, d Decision)
+	// Watch is told of each step of a tick, for metrics and traces; nil: nobody.
+	Watch Watch
 	// Quarantined is told of a run whose ticks panicked MaxPanics times; nil: nobody.
 	Quarantined func(runID, panicked string)
 
@@ -90,6 +92,8 @@ type tick struct {
 // target; ErrConflict or ErrLeaseLost when the run changed or was taken over meanwhile: nothing was lost, tick again. A tick
 // that panics is a *PanicError; MaxPanics of them quarantine the run.
 func (e *Engine) Advance(ctx context.Context, runID string) (err error) {
+	ctx, done := e.Watch.begin(ctx, Step{Name: StepTick, Run: runID})
+	defer func() { done("", err) }()
 	defer func() {
 		if p := recover(); p != nil {
 			err = e.panicked(ctx, runID, p)
@@ -151,6 +155,11 @@ func (t *tick) recover() error {
 	ctx, cancel := context.WithTimeout(t.h.Context(), recoverLimit)
 	defer cancel()
 	open := t.run.OpenIntents()
+	if len(open) > 0 {
+		var done func(string, error)
+		ctx, done = t.watch(ctx, Step{Name: StepRecover})
+		defer func() { done("", nil) }()
+	}
 	slices.SortStableFunc(open, func(a, b Intent) int { return laneRank(a.Lane) - laneRank(b.Lane) })
 	for _, i := range open {
 		s, ok, err := t.recoverOne(ctx, i)
@@ -321,6 +330,8 @@ func (o *Observation) asked(w Want) bool {
 func (t *tick) observe() Observation {
 	ctx, cancel := context.WithTimeout(t.h.Context(), lookLimit)
 	defer cancel()
+	ctx, done := t.watch(ctx, Step{Name: StepObserve})
+	defer func() { done("", nil) }()
 	o := Observation{At: t.now, Target: t.run.Target, Incidents: map[string]Reading[Incident]{}}
 	// The Lease before the ledger: another run of this carrier may be changing it, and its count rises in the ledger first. Read
 	// the other way round, the ledger would seem to be behind the carrier.
@@ -347,6 +358,8 @@ func (t *tick) observe() Observation {
 func (t *tick) readIncidents(o *Observation, incidents []RunIncident, fresh bool) {
 	ctx, cancel := context.WithTimeout(t.h.Context(), incidentLimit)
 	defer cancel()
+	ctx, done := t.watch(ctx, Step{Name: StepIncidents})
+	defer func() { done("", nil) }()
 	read := make([]Reading[Incident], len(incidents))
 	each(len(incidents), t.e.Reads, func(i int) { read[i] = t.incident(ctx, incidents[i], fresh) })
 	for i, in := range incidents {
@@ -460,6 +473,8 @@ func (t *tick) refreshIncidents(o *Observation) bool {
 
 // read fills in what the decision wants.
 func (t *tick) read(ctx context.Context, o *Observation, wants []Want) {
+	ctx, done := t.watch(ctx, Step{Name: StepRead})
+	defer func() { done("", nil) }()
 	var ofCarrier []Want
 	for _, w := range wants {
 		switch w.Kind {
@@ -553,7 +568,9 @@ func (t *tick) commit(o Observation, d Decision) error {
 		len(before.Memory.Skipped) != len(after.Memory.Skipped)
 	c.Tick = Tick{At: t.now, From: before.State, To: d.To, Finding: after.Finding, Confirmed: after.Confirmed, Why: d.Why,
 		Policy: t.policy, PolicyHash: t.policy.Hash(), Before: before.before(), Observation: o, Diagnosis: d.Diagnosis, Plan: d.Plan}
-	run, err := t.e.Ledger.Commit(t.h.Context(), t.h, c)
+	ctx, done := t.watch(t.h.Context(), Step{Name: StepPromise})
+	run, err := t.e.Ledger.Commit(ctx, t.h, c)
+	done(string(d.To), err)
 	if err != nil {
 		return fmt.Errorf("commit tick of run %s: %w", t.run.ID, err)
 	}
@@ -667,7 +684,9 @@ func (t *tick) send(i Intent) error {
 	}
 	ctx, cancel := context.WithTimeout(t.h.Context(), callTimeout-t.e.Clock().Sub(begun))
 	defer cancel()
+	ctx, done := t.watch(ctx, Step{Name: StepCall, Kind: i.Action.Kind(), Seq: i.Seq, Object: i.Action.Target().String()})
 	s, err := t.do(ctx, i.Lane, call)
+	done(string(s.Result), err)
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", i.Action.Kind(), i.Action.Target(), err)
 	}

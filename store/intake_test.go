@@ -197,7 +197,7 @@ func (f *fixture) lookUp(event string, start *playbook.Start, reason string) {
 	if w == nil {
 		f.Fatalf("event %s is not waiting for its incident to be read", event)
 	}
-	f.must(f.lookedUp(f.Context(), event, w, start, reason))
+	f.lookedUpNow(event, w, start, reason)
 }
 
 func (f *fixture) newestEvent() playbook.EventRecord {
@@ -265,7 +265,7 @@ func TestLookOfAnEarlierTime(t *testing.T) {
 	f.must(err)
 	f.same("reconciled meanwhile", outcome, playbook.EventStarted)
 	f.move(second, playbook.StateResolved)
-	f.must(f.lookedUp(t.Context(), reopened.ID, w, &st, ""))
+	f.lookedUpNow(reopened.ID, w, &st, "")
 	got := f.newestEvent()
 	f.same("the event", []any{got.Outcome, got.Run}, []any{playbook.EventFollowed, second})
 	f.same("runs", scan[int](f, `SELECT count(*) FROM runs`), 2)
@@ -369,7 +369,7 @@ func TestLookUp(t *testing.T) {
 	a.OccurredAt = a.OccurredAt.UTC().Truncate(time.Microsecond)
 	f.same("the event", w, &Waiting{Arrival: a})
 	for range 2 { // a job may run twice
-		f.must(f.lookedUp(t.Context(), record.ID, w, &start, ""))
+		f.lookedUpNow(record.ID, w, &start, "")
 	}
 	event := f.newestEvent()
 	f.same("outcome", event.Outcome, playbook.EventStarted)
@@ -504,4 +504,11 @@ func TestClosedStore(t *testing.T) {
 	s.Close()
 	_, err = s.Intake(t.Context(), acknowledged("1", "P1"))
 	f.wantError(err, ErrClosed)
+}
+
+// lookedUpNow places an event that was looked up.
+func (f *fixture) lookedUpNow(event string, w *Waiting, st *playbook.Start, reason string) {
+	f.Helper()
+	_, err := f.lookedUp(f.Context(), event, w, st, reason)
+	f.must(err)
 }

@@ -85,6 +85,8 @@ type Worker struct {
 	Advance func(ctx context.Context, runID string) error
 	// LookUp reads the incident of an event and says which run it asks for; nil and a reason when it asks for none.
 	LookUp func(ctx context.Context, w Waiting) (*playbook.Start, string, error)
+	// Placed is told which run an event became part of after it was looked up, which took since then; nil: nobody.
+	Placed func(ctx context.Context, w Waiting, run string, since time.Time)
 	// Ticks is how many runs may tick at once in this process; default 50.
 	Ticks int
 }
@@ -108,7 +110,7 @@ func (s *Store) Work(ctx context.Context, w Worker) error {
 	if err := river.AddWorkerSafely(workers, &tickWorker{s: s, advance: w.Advance}); err != nil {
 		return fmt.Errorf("add the worker of ticks: %w", err)
 	}
-	if err := river.AddWorkerSafely(workers, &lookUpWorker{s: s, lookUp: w.LookUp}); err != nil {
+	if err := river.AddWorkerSafely(workers, &lookUpWorker{s: s, lookUp: w.LookUp, placed: w.Placed}); err != nil {
 		return fmt.Errorf("add the worker of look-ups: %w", err)
 	}
 	config := s.riverConfig()
@@ -198,9 +200,11 @@ type lookUpWorker struct {
 	river.WorkerDefaults[LookUp]
 	s      *Store
 	lookUp func(ctx context.Context, w Waiting) (*playbook.Start, string, error)
+	placed func(ctx context.Context, w Waiting, run string, since time.Time)
 }
 
 func (w *lookUpWorker) Work(ctx context.Context, job *river.Job[LookUp]) error {
+	began := time.Now()
 	waiting, err := w.s.waitingEvent(ctx, job.Args.EventID)
 	if err != nil || waiting == nil {
 		return err
@@ -209,7 +213,11 @@ func (w *lookUpWorker) Work(ctx context.Context, job *river.Job[LookUp]) error {
 	if err != nil {
 		return fmt.Errorf("look up the target of event %s: %w", job.Args.EventID, err)
 	}
-	return w.s.lookedUp(ctx, job.Args.EventID, waiting, start, reason)
+	run, err := w.s.lookedUp(ctx, job.Args.EventID, waiting, start, reason)
+	if err == nil && run != "" && w.placed != nil {
+		w.placed(ctx, *waiting, run, began)
+	}
+	return err
 }
 
 // insertTick makes a job that is due at that time. River's own way for the future, the state "scheduled", needs its leader

@@ -215,12 +215,11 @@ func (s *Store) waitingEvent(ctx context.Context, event string) (*Waiting, error
 	return &w, nil
 }
 
-// lookedUp places an event after its incident was read. It does nothing when that was done meanwhile.
-func (s *Store) lookedUp(ctx context.Context, event string, w *Waiting, st *playbook.Start, reason string) error {
-	var err error
+// lookedUp places an event after its incident was read, and returns its run. It does nothing when that was done meanwhile.
+func (s *Store) lookedUp(ctx context.Context, event string, w *Waiting, st *playbook.Start, reason string) (run string, err error) {
 	if st != nil {
 		if st, err = withRunID(*st); err != nil {
-			return fmt.Errorf("place event %s: %w", event, err)
+			return "", fmt.Errorf("place event %s: %w", event, err)
 		}
 	}
 	// Without the event's own ids: it is stored already, and must not be found as its own duplicate.
@@ -242,6 +241,7 @@ func (s *Store) lookedUp(ctx context.Context, event string, w *Waiting, st *play
 		if p.lookUp { // it was read before a run that began and ended meanwhile, which has seen what was read
 			p.lookUp, p.reason = false, ""
 		}
+		run = p.run
 		if _, err := tx.Exec(ctx, `UPDATE events SET outcome = $2, reason = $3, run = $4, look_up = false WHERE id = $1`,
 			event, p.outcome, storable(p.reason), p.run); err != nil {
 			return err
@@ -249,7 +249,7 @@ func (s *Store) lookedUp(ctx context.Context, event string, w *Waiting, st *play
 		return writeDesk(ctx, tx, d)
 	})
 	if err != nil {
-		return fmt.Errorf("place event %s: %w", event, err)
+		return "", fmt.Errorf("place event %s: %w", event, err)
 	}
-	return nil
+	return run, nil
 }

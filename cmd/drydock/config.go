@@ -25,6 +25,7 @@ type Config struct {
 	Approvers     []string             `yaml:"approvers" doc:"PagerDuty user ids whose note \"drydock approve <hash>\" counts"`
 	PagerDuty     PagerDuty            `yaml:"pagerduty"`
 	SelfAlert     *SelfAlert           `yaml:"self_alert" doc:"a PagerDuty service that Drydock does not watch; needed for mode act"`
+	DeadManURL    *Secret              `yaml:"deadman_url" doc:"address that is called once a minute while Drydock works; whoever listens there raises an alarm when the calls stay out"`
 	APITokens     []APIToken           `yaml:"api_tokens" doc:"bearer tokens; only the SHA-256 is kept"`
 	OIDC          *OIDC                `yaml:"oidc" doc:"a login server whose ID tokens are taken as bearer tokens; absent: none"`
 	Carriers      []Carrier            `yaml:"carriers"`

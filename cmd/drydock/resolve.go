@@ -16,6 +16,7 @@ type resolved struct {
 	pagerDutyToken string
 	webhookSecrets []string
 	selfAlertKey   string
+	deadMan        string
 	tokens         api.Tokens
 	// madeToken is the admin token in data_dir/token, empty where api_tokens are configured.
 	madeToken string
@@ -34,6 +35,7 @@ func resolve(cfg *Config, getenv func(string) string) (*resolved, error) {
 	if cfg.SelfAlert != nil {
 		r.selfAlertKey = s.get("self_alert.routing_key", cfg.SelfAlert.RoutingKey)
 	}
+	r.deadMan = s.get("deadman_url", cfg.DeadManURL)
 	var err error
 	if cfg.Role != roleIngest {
 		for i, carrier := range cfg.Carriers {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgerrcode"
@@ -69,9 +70,9 @@ func newLog(a *app, format, level string) (*slog.Logger, error) {
 	options.Level = l
 	switch format {
 	case "text":
-		return slog.New(slog.NewTextHandler(a.stderr, options)), nil
+		return slog.New(runHandler{Handler: slog.NewTextHandler(a.stderr, options)}), nil
 	case "json":
-		return slog.New(slog.NewJSONHandler(a.stderr, options)), nil
+		return slog.New(runHandler{Handler: slog.NewJSONHandler(a.stderr, options)}), nil
 	}
 	return nil, usagef("--log-format %q is not one of text, json", format)
 }
@@ -107,7 +108,11 @@ func serve(ctx context.Context, a *app, cfg *Config, log *slog.Logger, migrate b
 	if err := bringUp(ctx, db.url, migrate); err != nil {
 		return err
 	}
-	w, err := wire(ctx, cfg, s, db, log)
+	traces, err := newTracer(a.getenv, log)
+	if err != nil {
+		return err
+	}
+	w, err := wire(ctx, cfg, s, db, traces, log)
 	if err != nil {
 		return err
 	}
@@ -130,7 +135,12 @@ func serve(ctx context.Context, a *app, cfg *Config, log *slog.Logger, migrate b
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		tracing, stopTracing := context.WithCancel(context.WithoutCancel(ctx))
+		var all sync.WaitGroup
+		all.Go(func() { traces.run(tracing) })
 		w.work(working)
+		stopTracing() // after the last tick, which it still tells of
+		all.Wait()
 	}()
 
 	select {

@@ -46,7 +46,7 @@ func (w *wiring) checkStopping(context.Context) error {
 }
 
 // wire builds everything between the database and the HTTP server. It is the one place that knows all packages.
-func wire(ctx context.Context, cfg *Config, s *resolved, db *database, log *slog.Logger) (*wiring, error) {
+func wire(ctx context.Context, cfg *Config, s *resolved, db *database, traces *tracer, log *slog.Logger) (*wiring, error) {
 	rules, err := incident.NewRules(cfg.ruleConfig())
 	if err != nil {
 		return nil, usagef("%w", err)
@@ -84,7 +84,8 @@ func wire(ctx context.Context, cfg *Config, s *resolved, db *database, log *slog
 		return nil, err
 	}
 	metrics := prometheus.NewRegistry()
-	metrics.MustRegister(storeMetrics{st})
+	metrics.MustRegister(storeMetrics{store: st, carriers: known.Names,
+		limits: func(carrier string) playbook.Limits { return policy(playbook.Target{Carrier: carrier}).Limits }})
 
 	find := &lookup{rules: rules, carriers: known.Names, policy: policy}
 	share := newQuota(st, cfg.Role, log)
@@ -96,29 +97,48 @@ func wire(ctx context.Context, cfg *Config, s *resolved, db *database, log *slog
 			st.Close()
 			return nil, usagef("pagerduty: %w", err)
 		}
+		metrics.MustRegister(measureRate(client))
 		find.client = client
 		pages = &pager{client: client, rules: rules, approvers: cfg.Approvers, page: alert.page, now: time.Now, log: log,
 			listing: make(chan struct{}, 1)}
 	} else {
 		log.Warn("pagerduty.token is not configured: no incident can be read, so nothing is changed")
 	}
+	count := countRuns(metrics)
+	watches := []playbook.Watch{nameRun, measureSteps(metrics)}
+	if traces != nil {
+		watches = append(watches, traces.watch)
+	}
 	engine := &playbook.Engine{
-		Ledger: st, Pager: pages, Promoter: s.promoter, Policy: policy, Clock: time.Now, Log: log, Reads: 8, Ticked: countRuns(metrics),
+		Ledger: st, Pager: pages, Promoter: s.promoter, Policy: policy, Clock: time.Now, Log: log, Reads: 8, Watch: watchAll(watches...),
+		Ticked: func(before, after playbook.Run, d playbook.Decision) {
+			count(before, after, d)
+			traces.ended(before, after)
+		},
 		Carrier:     func(name string) (playbook.Carrier, error) { return registry.Carrier(name) },
 		Quarantined: alert.quarantined,
 	}
 	files := &switchFiles{dir: cfg.path(cfg.DataDir), node: st.Node(), record: st.Record, log: log}
-	w := &wiring{close: st.Close, work: together(share.run, files.run)}
+	w := &wiring{close: st.Close}
+	var works *worker
 	parts := []api.Part{{Name: "database", Check: st.Ping}, {Name: "stopping", Check: w.checkStopping}}
 	if cfg.Role != roleIngest {
-		works := &worker{store: st, engine: engine, find: find, cfg: cfg, alert: alert, log: log}
+		works = &worker{store: st, engine: engine, find: find, cfg: cfg, alert: alert, traces: traces, log: log}
 		works.janitor = newJanitor(&janitor{ledger: st, engine: engine, carriers: changed{registry, known.Names, policy}, installation: mine,
 			alert: alert, now: time.Now, log: log})
-		w.work = together(share.run, files.run, works.run)
 		parts = append(parts, api.Part{Name: "worker", Check: works.check})
 	}
+	dead := &deadMan{url: s.deadMan, store: st, parts: parts, client: &http.Client{}, log: log}
+	w.work = together(share.run, files.run, dead.run)
+	if works != nil {
+		w.work = together(share.run, files.run, dead.run, works.run)
+	}
+	var in api.Intake = intake{st}
+	if traces != nil {
+		in = tracedIntake{in, traces}
+	}
 	options := api.Options{
-		Intake: intake{st}, History: history{st}, Orders: orders{st, fileSwitch, registry, policy, mine, log}, Keys: keys{st}, Incidents: find, Carriers: known,
+		Intake: in, History: history{st}, Orders: orders{st, fileSwitch, registry, policy, mine, log}, Keys: keys{st}, Incidents: find, Carriers: known,
 		Signatures: signatures, Rules: rules, Policy: policy, Tokens: s.tokens, OIDC: cfg.identifier(), Metrics: metrics, Log: log, Now: time.Now,
 		Parts: parts, Witness: witness{st},
 		NewID: func() string { return uuid.Must(uuid.NewV7()).String() }, Version: version,
@@ -201,6 +221,7 @@ type worker struct {
 	cfg     *Config
 	alert   *selfAlert
 	janitor *janitor
+	traces  *tracer // nil: off
 	log     *slog.Logger
 
 	working atomic.Bool
@@ -225,7 +246,7 @@ const workAgain = 2 * time.Second
 func (w *worker) workJobs(ctx context.Context) {
 	for ctx.Err() == nil {
 		w.working.Store(true)
-		err := w.store.Work(ctx, store.Worker{Advance: w.engine.Advance, LookUp: w.find.start})
+		err := w.store.Work(ctx, store.Worker{Advance: w.engine.Advance, LookUp: w.find.start, Placed: w.traces.placed})
 		w.working.Store(false)
 		if err == nil || ctx.Err() != nil {
 			return
