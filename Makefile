@@ -116,6 +116,7 @@ verify: ## that generated files, go.mod files and formatting are fresh, alert ru
 	promtool test rules deploy/prometheus/alerts_test.yaml
 	@echo "links, commands and tables of the docs"
 	go test -count=1 ./docs/...
+	@cd tools && go test -count=1 ./sbom
 
 # Without -trimpath, which deploy/Dockerfile has: it would compile every
 # dependency a second time, beside what tests, testbed and linter share. Without
@@ -123,6 +124,10 @@ verify: ## that generated files, go.mod files and formatting are fresh, alert ru
 .PHONY: build
 build: ## bin/drydock
 	@tools/gobuild -tags nomsgpack -ldflags '-s -w -X main.version=$(VERSION)' -o bin/drydock ./cmd/drydock
+
+.PHONY: release
+release: ## dist/: static binaries that can be built again to the byte, SBOMs, checksums (VERSION=v1.2.3, CLEAN=1: with an empty cache)
+	@tools/release $(VERSION)
 
 .PHONY: testbed
 testbed: ## bin/testbed, and bin/kubebox with Kubernetes' own programs (minutes the first time)
