@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -55,6 +56,10 @@ type Server struct {
 	tokens  Tokens
 	engine  *gin.Engine
 	metrics metrics
+	// names are the carriers as they were listed at namesAt.
+	namesMu sync.Mutex
+	names   map[string]bool
+	namesAt time.Time
 	// bodies bounds what webhooks under way may hold in memory, in bytes.
 	bodies   *semaphore.Weighted
 	login    *oneTimeCode

@@ -167,14 +167,22 @@ func (s *Server) subject(event incident.Event, a *playbook.Arrival) {
 	a.Start = &start
 }
 
+// knows reports whether a carrier is configured. Names are listed anew after a second at most, or when one is not among them:
+// with a directory of kubeconfigs that reads all of it, which a storm of webhooks must not pay each time.
 func (s *Server) knows(carrier string) bool {
-	for _, name := range s.Carriers.Names() {
-		if name == carrier {
-			return true
+	s.namesMu.Lock()
+	defer s.namesMu.Unlock()
+	if now := s.Now(); !s.names[carrier] || now.Sub(s.namesAt) > namesLife {
+		s.names, s.namesAt = map[string]bool{}, now
+		for _, name := range s.Carriers.Names() {
+			s.names[name] = true
 		}
 	}
-	return false
+	return s.names[carrier]
 }
+
+// namesLife is how long a carrier whose kubeconfig was taken away is still taken for configured.
+const namesLife = time.Second
 
 // start is a start of a run by the target's policy.
 func (s *Server) start(t playbook.Target, trigger playbook.Trigger) playbook.Start {

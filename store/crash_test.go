@@ -125,7 +125,7 @@ func (b *breaker) relay(client, server net.Conn) {
 			return
 		}
 		cut := cutNever
-		if bytes.Contains(buf[:n], []byte("commit\x00")) || bytes.Contains(buf[:n], bindCommit) {
+		if bytes.Contains(buf[:n], bindCommit) {
 			cut = b.take()
 		}
 		switch cut {

@@ -266,6 +266,6 @@ func (s *Store) setKillSwitch(ctx context.Context, k KillSwitch, engage bool, sq
 		if engage {
 			after.Reason, after.By = k.Reason, k.By
 		}
-		return audit(ctx, tx, Deed{Who: k.By, What: "kill_switch.set", Why: k.Reason, Carrier: k.Carrier, Before: before, After: after})
+		return audit(tx, Deed{Who: k.By, What: "kill_switch.set", Why: k.Reason, Carrier: k.Carrier, Before: before, After: after})
 	})
 }

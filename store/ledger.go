@@ -61,7 +61,7 @@ func (s *Store) Commit(ctx context.Context, h playbook.Hold, c playbook.Commit) 
 		if stored, err = s.commitTick(ctx, tx, h, f, c, w); err != nil {
 			return err
 		}
-		return audit(ctx, tx, tickDeeds(f, c, stored)...)
+		return audit(tx, tickDeeds(f, c, stored)...)
 	})
 	if err == nil {
 		return stored, nil
@@ -360,7 +360,7 @@ func (s *Store) Settle(ctx context.Context, h playbook.Hold, seq int, st playboo
 		if run, err = loadRun(ctx, tx, h.RunID()); err != nil {
 			return err
 		}
-		return audit(ctx, tx, settleDeed(run, seq, st))
+		return audit(tx, settleDeed(run, seq, st))
 	})
 	if err != nil {
 		return playbook.Run{}, fmt.Errorf("settle intent %d of run %s as %s: %w", seq, h.RunID(), st.Result, err)

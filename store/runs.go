@@ -41,7 +41,7 @@ func (s *Store) StartRun(ctx context.Context, st playbook.Start) (playbook.Run, 
 		if run, err = loadRun(ctx, tx, start.RunID); err != nil {
 			return err
 		}
-		return audit(ctx, tx, retriggerDeed(run, *start))
+		return audit(tx, retriggerDeed(run, *start))
 	})
 	if err != nil {
 		return playbook.Run{}, fmt.Errorf("start run of %s: %w", st.Target, err)
@@ -125,7 +125,7 @@ func (s *Store) Cancel(ctx context.Context, runID, by, reason string) error {
 		if err := s.wake(ctx, tx, `id = $1`, runID); err != nil {
 			return err
 		}
-		return audit(ctx, tx, Deed{Who: by, What: "run.cancel", Why: reason, Run: runID, Carrier: carrier, Before: stateDeed{State: state}})
+		return audit(tx, Deed{Who: by, What: "run.cancel", Why: reason, Run: runID, Carrier: carrier, Before: stateDeed{State: state}})
 	})
 	if err != nil {
 		return fmt.Errorf("cancel run %s: %w", runID, err)
@@ -163,7 +163,7 @@ func (s *Store) Approve(ctx context.Context, runID, planHash, by string) error {
 		if err := s.wake(ctx, tx, `id = $1`, runID); err != nil {
 			return err
 		}
-		return audit(ctx, tx, Deed{Who: by, What: "run.approve", Why: "the plan was looked at and approved", Run: runID, Carrier: carrier,
+		return audit(tx, Deed{Who: by, What: "run.approve", Why: "the plan was looked at and approved", Run: runID, Carrier: carrier,
 			PlanHash: planHash, Before: stateDeed{State: state}})
 	})
 	if err != nil {

@@ -18,11 +18,20 @@ func (s *Store) inTx(ctx context.Context, fn func(pgx.Tx) error) error {
 		if err != nil {
 			return false, err
 		}
-		if err := fn(tx); err != nil {
+		t := &lastTx{Tx: tx}
+		if err := fn(t); err != nil {
 			return false, err
 		}
-		return true, tx.Commit(ctx)
+		t.last.Queue("COMMIT")
+		return true, conn.SendBatch(ctx, &t.last).Close()
 	})
+}
+
+// lastTx is a transaction whose last statements go with its COMMIT: what they lock, all others wait for, and need not wait
+// for a round trip besides.
+type lastTx struct {
+	pgx.Tx
+	last pgx.Batch
 }
 
 // inTwoTrips is inTx for a transaction that first reads and then writes what follows: BEGIN is sent with the reading, COMMIT

@@ -3,7 +3,13 @@
 //
 //   - decide: one decision (playbook.Decide) at 500 and 5,000 nodes, against a bare pass over the same nodes and pods;
 //   - intake: durable webhook intake through the real HTTP handler and inbox, against pgbench writing the same rows;
-//   - history: pages of five million runs, for each set of filters, against fetches of one run by its primary key.
+//   - burst: 10,000 webhooks at one time, to a process of its own;
+//   - pickup: from a webhook's answer until its carrier is read, against LISTEN/NOTIFY;
+//   - diagnose: drydock diagnose on real API servers, against bare LISTs and against kubectl;
+//   - start: from the start of the process until it is ready; the size of the binary;
+//   - idle: the memory of an idle Drydock with 500 carriers, against an idle HTTP server that links client-go;
+//   - history: pages of five million runs, for each set of filters, against fetches of one run by its primary key;
+//   - queue: 100,000 incidents an hour, simulated from measured costs.
 //
 // A figure alone says how busy the machine was; a ratio of two that were measured in turns says how far Drydock is from
 // what is possible here. No figure is judged: the goals stand beside them. What fails the bench is a wrong result: an answer
@@ -41,12 +47,26 @@ type measurement struct {
 var measurements = []measurement{
 	{"decide", measureDecide},
 	{"intake", measureIntake},
+	{"burst", measureBurst},
+	{"pickup", measurePickup},
+	{"diagnose", measureDiagnose},
+	{"start", measureStart},
+	{"idle", measureIdle},
 	{"history", measureHistory},
+	{"queue", measureQueue},
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	var err error
+	switch args := os.Args[1:]; {
+	case len(args) == 1 && args[0] == bareServer:
+		err = serveBare(ctx)
+	case len(args) == 4 && args[0] == bareLists:
+		err = readBare(ctx, args[1], args[2], args[3])
+	default:
+		err = run(ctx, args, os.Stdout, os.Stderr)
+	}
 	stop()
 	switch {
 	case err == nil:
@@ -71,9 +91,10 @@ type options struct {
 	json    string // file for the raw results
 	profile string // file for a CPU profile
 	conns   []int
-	runs    int // of the history
-	ticks   int // of each of them
-	pages   int // first pages of each set of filters, and as many deep ones
+	nodes   []int // of the carriers that are diagnosed
+	runs    int   // of the history
+	ticks   int   // of each of them
+	pages   int   // first pages of each set of filters, and as many deep ones
 }
 
 // bench is what measurements share.
@@ -83,7 +104,7 @@ type bench struct {
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	b := &bench{options: options{conns: []int{1, 16, 64, 256}}, log: slog.New(slog.NewTextHandler(stderr, nil))}
+	b := &bench{options: options{conns: []int{1, 16, 64, 256}, nodes: []int{100, 1000, 5000}}, log: slog.New(slog.NewTextHandler(stderr, nil))}
 	chosen := measurements
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
@@ -101,6 +122,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.IntVar(&b.runs, "runs", 5_000_000, "runs of the history")
 	flags.IntVar(&b.ticks, "ticks", 3, "ticks of each run of the history")
 	flags.IntVar(&b.pages, "pages", 300, "pages to ask the history for, of each set of filters")
+	flags.Func("nodes", "nodes of the carriers that are diagnosed, as 100,1000", func(list string) (err error) {
+		b.nodes, err = numbers(list)
+		return err
+	})
 	flags.Func("only", "the measurements to make, as intake,decide", func(list string) (err error) {
 		chosen, err = choose(list)
 		return err
