@@ -194,7 +194,7 @@ func (r *historyResult) measure(ctx context.Context, dsn string, b *bench, all [
 	if err := conn.QueryRow(ctx, `SELECT pg_database_size(current_database())`).Scan(&r.Bytes); err != nil {
 		return fmt.Errorf("measure the history: %w", err)
 	}
-	h := &historian{store: st, conn: conn, random: rand.New(rand.NewPCG(1, 2)), log: b.log} //nolint:gosec // the same pages each time
+	h := &historian{store: st, conn: conn, random: rand.New(rand.NewPCG(1, 2)), log: b.log}
 	if err := h.sample(ctx, b.runs); err != nil {
 		return err
 	}

@@ -67,7 +67,7 @@ func (a *agenda) Pop() any {
 // which reads the carrier and then has Postgres do the tick's work. Both queues are first come, first served.
 func (c crowd) simulate(seed uint64) waits {
 	const hour = time.Hour
-	random := rand.New(rand.NewPCG(seed, 8)) //nolint:gosec // a simulation that can be repeated
+	random := rand.New(rand.NewPCG(seed, 8))
 	var todo agenda
 	order := 0
 	add := func(h happening) {
