@@ -59,7 +59,8 @@ type Engine struct {
 
 type cachedIncident struct {
 	reading Reading[Incident]
-	at      time.Time
+	at      time.Time // of the tick that read it
+	by      time.Time // when that read began
 	version int64
 }
 
@@ -421,8 +422,9 @@ func (t *tick) incident(ctx context.Context, in RunIncident, fresh bool) Reading
 	if t.run.ordered(in.ID) {
 		since = t.run.StartedAt
 	}
+	by := t.clock()
 	r := t.e.Pager.Incident(ctx, in.ID, t.run.Target, since)
-	t.remember(in.ID, cachedIncident{reading: r, at: t.now, version: t.run.Version})
+	t.remember(in.ID, cachedIncident{reading: r, at: t.now, by: by, version: t.run.Version})
 	return r
 }
 
@@ -451,8 +453,11 @@ func (t *tick) keepCached() {
 	}
 }
 
-// refreshIncidents reads the incidents again before something is promised, unless this tick read them just now: after a
-// slow look they are old. It reports whether anything was read.
+// justNow is how old a read of an incident may be when something is promised.
+const justNow = time.Second
+
+// refreshIncidents reads the incidents again before something is promised, but for those that this tick read just now: a run of
+// a storm has dozens. Any of them may hold the act of a person that stops the run. It reports whether anything was read.
 func (t *tick) refreshIncidents(o *Observation) bool {
 	var stale []RunIncident
 	for _, in := range t.run.Incidents {
@@ -462,7 +467,7 @@ func (t *tick) refreshIncidents(o *Observation) bool {
 		t.e.mu.Lock()
 		c, ok := t.e.cache[in.ID]
 		t.e.mu.Unlock()
-		if ok && o.ReadBy.IsZero() && c.at.Equal(t.now) && c.version == t.run.Version {
+		if ok && c.at.Equal(t.now) && t.clock().Sub(c.by) <= justNow && c.version == t.run.Version {
 			continue
 		}
 		stale = append(stale, in)

@@ -82,6 +82,44 @@ func TestASlowTickEnds(t *testing.T) {
 	})
 }
 
+// TestIncidentsAreReadOnceBeforeAPromise: what a tick read within the last second is not read again, however slow the carrier
+// was before; what is older is, for a person may have acted since.
+func TestIncidentsAreReadOnceBeforeAPromise(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		before, after time.Duration // pauses around the first read
+		want          bool
+	}{
+		"at once":              {want: false},
+		"the look was slow":    {before: 20 * time.Second, want: false},
+		"it was long ago":      {after: 2 * time.Second, want: true},
+		"both":                 {before: 20 * time.Second, after: 2 * time.Second, want: true},
+		"just within a second": {after: time.Second, want: false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			now := t0
+			l := &oneRun{ctx: t.Context(), run: testRun(Triage)}
+			tick := &tick{e: &Engine{Pager: quickPager{}, Clock: func() time.Time { return now }}, h: l, run: l.run, now: t0, began: t0}
+			o := Observation{At: t0, Incidents: map[string]Reading[Incident]{}}
+			now = now.Add(tt.before)
+			tick.readIncidents(&o, l.run.Incidents, false)
+			tick.readUntilNow(&o)
+			now = now.Add(tt.after)
+			if got := tick.refreshIncidents(&o); got != tt.want {
+				t.Errorf("read again: %t, want %t", got, tt.want)
+			}
+		})
+	}
+}
+
+// quickPager answers at once.
+type quickPager struct{ Pager }
+
+func (quickPager) Incident(_ context.Context, id string, _ Target, _ time.Time) Reading[Incident] {
+	return Known(Incident{ID: id, Status: Triggered})
+}
+
 // TestTheTicksBudgetsFit: the slowest reads leave time for a call, and the whole of it ends well before the job does.
 func TestTheTicksBudgetsFit(t *testing.T) {
 	t.Parallel()
