@@ -51,11 +51,16 @@ type fakes struct {
 	keys      map[string]*keyed
 	orders    int // cancels and approvals
 
-	runs       map[string]playbook.StoredRun
-	page       playbook.RunPage
-	eventPage  api.EventPage
-	auditPage  api.AuditPage
-	runStats   playbook.RunStats
+	runs      map[string]playbook.StoredRun
+	page      playbook.RunPage
+	eventPage api.EventPage
+	auditPage api.AuditPage
+	runStats  playbook.RunStats
+	spent     api.Spent
+
+	breakerUntil time.Time
+	tries        []string
+
 	changes    []playbook.RunChange
 	incidents  map[string]api.IncidentNow
 	acceptErr  error
@@ -165,6 +170,18 @@ func (f *fakes) Audit(_ context.Context, filter api.AuditFilter) (api.AuditPage,
 	defer f.mu.Unlock()
 	f.auditFilter = filter
 	return f.auditPage, f.historyErr
+}
+
+func (f *fakes) Spent(context.Context, string) (api.Spent, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.spent, f.historyErr
+}
+
+func (f *fakes) Breaker(context.Context, playbook.Target) (time.Time, []string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.breakerUntil, f.tries, f.historyErr
 }
 
 func (f *fakes) Runs(_ context.Context, filter playbook.RunFilter) (playbook.RunPage, error) {

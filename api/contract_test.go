@@ -169,7 +169,7 @@ func TestWhatNeedsNoToken(t *testing.T) {
 		}
 	}
 	slices.Sort(open)
-	want := []string{"docs", "headHealth", "headReady", "headStatic", "health", "login", "loginPage", "logout", "metrics", "openAPI", "problem", "ready", "static"}
+	want := []string{"callbackOIDC", "docs", "headHealth", "headReady", "headStatic", "health", "login", "loginOIDC", "loginPage", "logout", "metrics", "openAPI", "problem", "ready", "static"}
 	if !slices.Equal(open, want) {
 		t.Errorf("open to everybody: %v, want %v", open, want)
 	}

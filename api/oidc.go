@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2"
 )
 
 // OIDC says whose ID tokens are taken as bearer tokens, and what their groups may do.
@@ -20,6 +21,9 @@ type OIDC struct {
 	GroupsClaim string // absent: groups
 	Groups      []OIDCGroup
 	Client      *http.Client // absent: one with a time limit
+	// PublicURL is the address at which people reach the pages: the login server sends them back there. Empty: people log in on the
+	// pages with a token only.
+	PublicURL string
 }
 
 // OIDCGroup is what the members of a group may do.
@@ -41,6 +45,7 @@ type Identifier struct {
 
 	mu       sync.Mutex
 	verifier *oidc.IDTokenVerifier // nil until the issuer was reached
+	endpoint oauth2.Endpoint
 }
 
 // NewIdentifier takes tokens of an issuer. The issuer is asked for its keys when the first token comes, so that its outage does not
@@ -133,5 +138,51 @@ func (i *Identifier) ready(ctx context.Context) (*oidc.IDTokenVerifier, error) {
 		return nil, fmt.Errorf("discover issuer %s: %w", i.config.Issuer, err)
 	}
 	i.verifier = provider.Verifier(&oidc.Config{ClientID: i.config.Audience})
+	i.endpoint = provider.Endpoint()
 	return i.verifier, nil
+}
+
+// forPages reports whether people can log in to the pages at the issuer.
+func (i *Identifier) forPages() bool { return i != nil && i.config.PublicURL != "" }
+
+// client is Drydock as the issuer knows it: a public client, whose proof is PKCE (RFC 7636).
+func (i *Identifier) client(ctx context.Context) (*oauth2.Config, *oidc.IDTokenVerifier, error) {
+	verifier, err := i.ready(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &oauth2.Config{ClientID: i.config.Audience, Endpoint: i.endpoint, RedirectURL: strings.TrimRight(i.config.PublicURL, "/") + oidcCallback,
+		Scopes: []string{oidc.ScopeOpenID, "email", "profile"}}, verifier, nil
+}
+
+// loginAddress is where a person logs in. What the three secrets are is told again in finish.
+func (i *Identifier) loginAddress(ctx context.Context, state, nonce, proof string) (string, error) {
+	client, _, err := i.client(ctx)
+	if err != nil {
+		return "", err
+	}
+	return client.AuthCodeURL(state, oidc.Nonce(nonce), oauth2.S256ChallengeOption(proof)), nil
+}
+
+// finish turns the code with which a person came back into their ID token.
+func (i *Identifier) finish(ctx context.Context, code, nonce, proof string) (string, error) {
+	client, verifier, err := i.client(ctx)
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(oidc.ClientContext(ctx, i.config.Client), oidcTime)
+	defer cancel()
+	granted, err := client.Exchange(ctx, code, oauth2.VerifierOption(proof))
+	if err != nil {
+		return "", fmt.Errorf("exchange the code: %w", err)
+	}
+	secret, _ := granted.Extra("id_token").(string)
+	id, err := verifier.Verify(ctx, secret)
+	if err != nil {
+		return "", fmt.Errorf("verify ID token: %w", err)
+	}
+	if id.Nonce != nonce {
+		return "", errors.New("the ID token is not an answer to this login")
+	}
+	return secret, nil
 }

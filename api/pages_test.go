@@ -54,7 +54,7 @@ func TestLogin(t *testing.T) {
 		t.Errorf("login: %d %s", w.Code, w.Header().Get("Location"))
 	}
 	cookie := session(t, w)
-	if w := s.do(request{method: "GET", path: "/", header: map[string]string{"Cookie": cookie.String()}}); w.Code != 200 || !strings.Contains(w.Body.String(), "No runs yet") {
+	if w := s.do(request{method: "GET", path: "/", header: map[string]string{"Cookie": cookie.String()}}); w.Code != 200 || !strings.Contains(w.Body.String(), "Nothing is being repaired") {
 		t.Errorf("with the cookie: %d %s", w.Code, w.Body)
 	}
 	if c := session(t, s.form("/logout", nil, nil)); c.MaxAge >= 0 || c.Value != "" {
@@ -93,8 +93,8 @@ func TestPages(t *testing.T) {
 	s.runs["r1"] = r
 	s.page = playbook.RunPage{Runs: []playbook.Run{r.Run}, Next: "c2"}
 	s.switches[""] = api.KillSwitch{Engaged: true, Reason: "maintenance <b>"}
-	list := s.do(request{method: "GET", path: "/?outcome=resolved", token: "viewer"})
-	for _, want := range []string{"node-exporter", knownCarrier, "resolved", "/runs/" + r.ID, "4 min 10 s", "maintenance &lt;b&gt;", "/?cursor=c2&amp;outcome=resolved"} {
+	list := s.do(request{method: "GET", path: "/runs?outcome=resolved", token: "viewer"})
+	for _, want := range []string{"node-exporter", knownCarrier, "resolved", "/runs/" + r.ID, "4 min 10 s", "maintenance &lt;b&gt;", "/runs?cursor=c2&amp;outcome=resolved"} {
 		if !strings.Contains(list.Body.String(), want) {
 			t.Errorf("list lacks %q", want)
 		}
@@ -119,10 +119,10 @@ func TestPages(t *testing.T) {
 	if w := s.do(request{method: "GET", path: "/runs/none", token: "viewer"}); w.Code != 404 || !strings.Contains(w.Body.String(), "run does not exist") {
 		t.Errorf("no such run: %d %s", w.Code, w.Body)
 	}
-	if w := s.do(request{method: "GET", path: "/?outcome=odd", token: "viewer"}); w.Code != 400 {
+	if w := s.do(request{method: "GET", path: "/runs?outcome=odd", token: "viewer"}); w.Code != 400 {
 		t.Errorf("odd filter: %d", w.Code)
 	}
-	for _, path := range []string{"/static/drydock.css", "/static/live.js", "/static/icon.svg"} {
+	for _, path := range []string{"/static/drydock.css", "/static/drydock.js", "/static/live.js", "/static/icon.svg"} {
 		if w := s.do(request{method: "GET", path: path}); w.Code != 200 || w.Body.Len() == 0 {
 			t.Errorf("%s: %d", path, w.Code)
 		}

@@ -30,6 +30,16 @@ type History interface {
 	LastChange(ctx context.Context, run string) (last int64, ended bool, err error)
 	RunStats(ctx context.Context, f playbook.StatsFilter) (playbook.RunStats, error)
 	Audit(ctx context.Context, f AuditFilter) (AuditPage, error)
+	// Spent is what is spent and held of a carrier's budgets now, and who holds its claim.
+	Spent(ctx context.Context, carrier string) (Spent, error)
+	// Breaker is until when a target's breaker is open, zero while it is closed, and the runs that opened it, in words.
+	Breaker(ctx context.Context, t playbook.Target) (until time.Time, tries []string, err error)
+}
+
+// Spent is what is spent and held of a carrier's budgets, by playbook.Reservation.Budget, the budgets of all carriers among them.
+type Spent struct {
+	Used        map[string]int
+	ClaimHolder string // the run; empty for none
 }
 
 // AuditFilter picks entries of the audit log. Empty fields do not filter.

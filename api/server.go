@@ -32,15 +32,17 @@ type Options struct {
 	Signatures Signatures
 	Rules      *incident.Rules
 	// Policy says with which mode and deadline a run of a target starts.
-	Policy  func(playbook.Target) playbook.Policy
-	Tokens  Tokens
-	OIDC    *Identifier // nil: only Tokens count
-	Witness Witness     // nil: logins are not written down
-	Parts   []Part
-	Metrics *prometheus.Registry
-	Log     *slog.Logger
-	Now     Clock
-	NewID   func() string // of a run: UUIDv7
+	Policy func(playbook.Target) playbook.Policy
+	// DaemonSets are those that are looked after on every carrier; their Carrier is empty.
+	DaemonSets []playbook.Target
+	Tokens     Tokens
+	OIDC       *Identifier // nil: only Tokens count
+	Witness    Witness     // nil: logins are not written down
+	Parts      []Part
+	Metrics    *prometheus.Registry
+	Log        *slog.Logger
+	Now        Clock
+	NewID      func() string // of a run: UUIDv7
 	// OneTimeCode, when not empty, logs its first user in on the dashboard with the token LoginToken.
 	OneTimeCode string
 	LoginToken  string

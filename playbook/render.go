@@ -113,3 +113,33 @@ func pictureLines() []string {
 	}
 	return lines
 }
+
+// Transition is a pair of states that the table has an edge between.
+type Transition struct{ From, To State }
+
+// Transitions lists each pair once, in the order of the states: what pictures of the machine are drawn from.
+func Transitions() []Transition {
+	var all []Transition
+	add := func(from State, cell []edge) {
+		for _, e := range cell {
+			if t := (Transition{from, e.to}); e.to != from && !slices.Contains(all, t) {
+				all = append(all, t)
+			}
+		}
+	}
+	for _, st := range States() {
+		if st.Ended() {
+			continue
+		}
+		for _, f := range Findings() {
+			add(st, machine[st].cell(f))
+		}
+		if st != Unwinding {
+			add(st, globalEdges())
+		}
+	}
+	return all
+}
+
+// About says in a sentence what a run does in a state.
+func (s State) About() string { return machine[s].about }

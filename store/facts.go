@@ -84,6 +84,28 @@ func (s *Store) Facts(ctx context.Context, _ playbook.Hold, r playbook.Run) (pla
 	return f, err
 }
 
+// Spent is what is spent and held of a carrier's budgets, by playbook.Reservation.Budget, the budgets of all carriers among them.
+type Spent struct {
+	Used        map[string]int
+	ClaimHolder string // the run; empty for none
+}
+
+// Spent reads a carrier's budgets, for people.
+func (s *Store) Spent(ctx context.Context, carrier string) (Spent, error) {
+	var f playbook.LedgerFacts
+	batch := &pgx.Batch{}
+	batch.Queue(`SELECT run FROM reservations WHERE scope = $1 AND key = $2 AND released_at IS NULL`, playbook.ScopeClaim, storable(carrier)).
+		QueryRow(optional(&f.ClaimHolder))
+	batch.Queue(`SELECT scope || ' ' || key, sum(amount) FROM reservations
+		WHERE (key = ANY($1) OR key >= $2 AND key < $3) AND released_at IS NULL AND expires_at > clock_timestamp()
+		GROUP BY scope, key`, []string{storable(carrier), "*"}, storable(carrier)+"/", storable(carrier)+"0").
+		Query(func(rows pgx.Rows) error { return scanUsed(rows, &f) })
+	if err := s.pool.SendBatch(ctx, batch).Close(); err != nil {
+		return Spent{}, fmt.Errorf("read the budgets of carrier %s: %w", carrier, err)
+	}
+	return Spent{Used: f.Used, ClaimHolder: f.ClaimHolder}, nil
+}
+
 // scanRepaired reads the runs of a target that repaired it, the newest first.
 func scanRepaired(rows pgx.Rows, f *playbook.LedgerFacts) error {
 	var id string

@@ -341,6 +341,15 @@ func (c *Config) registry(o kube.Options) (*kube.Registry, error) {
 	return kube.NewRegistry(c.entries(), c.path(c.CarrierDir), o)
 }
 
+// watched are the DaemonSets that are looked after on every carrier.
+func (c *Config) watched() []playbook.Target {
+	list := make([]playbook.Target, 0, len(c.DaemonSets))
+	for _, d := range c.DaemonSets {
+		list = append(list, playbook.Target{Namespace: d.Namespace, DaemonSet: d.Name})
+	}
+	return list
+}
+
 // policies returns the policy of any target. A carrier that is not listed (it came from carrier_dir) and a DaemonSet that is
 // not listed get the defaults.
 func (c *Config) policies(installation string) func(playbook.Target) playbook.Policy {

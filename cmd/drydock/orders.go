@@ -46,6 +46,16 @@ func (h history) Audit(ctx context.Context, f api.AuditFilter) (api.AuditPage, e
 	return api.AuditPage{Entries: entries, Next: page.Next}, storeError(err)
 }
 
+func (h history) Spent(ctx context.Context, carrier string) (api.Spent, error) {
+	spent, err := h.Store.Spent(ctx, carrier)
+	return api.Spent(spent), storeError(err)
+}
+
+func (h history) Breaker(ctx context.Context, t playbook.Target) (time.Time, []string, error) {
+	until, tries, err := h.Store.Breaker(ctx, t)
+	return until, tries, storeError(err)
+}
+
 func (h history) Runs(ctx context.Context, f playbook.RunFilter) (playbook.RunPage, error) {
 	page, err := h.Store.Runs(ctx, f)
 	return page, storeError(err)

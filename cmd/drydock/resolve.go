@@ -90,7 +90,7 @@ func (c *Config) identifier() *api.Identifier {
 	if c.OIDC == nil {
 		return nil
 	}
-	config := api.OIDC{Issuer: c.OIDC.Issuer, Audience: c.OIDC.Audience, GroupsClaim: c.OIDC.GroupsClaim}
+	config := api.OIDC{Issuer: c.OIDC.Issuer, Audience: c.OIDC.Audience, GroupsClaim: c.OIDC.GroupsClaim, PublicURL: c.PublicURL}
 	for _, g := range c.OIDC.Groups {
 		role, _ := api.ParseRole(g.Role) // the configuration was checked
 		config.Groups = append(config.Groups, api.OIDCGroup{Name: g.Name, Role: role, Carriers: g.Carriers})
