@@ -83,7 +83,7 @@ func newWalk(r playbook.StoredRun, now time.Time) walk {
 
 func newMachineView(r playbook.StoredRun, now time.Time) machineView {
 	w := newWalk(r, now)
-	v := machineView{Width: 4*columnPitch + boxWidth + 4, Height: 6*rowPitch + boxHeight + 40}
+	v := machineView{Width: 4*columnPitch + boxWidth + 16, Height: 6*rowPitch + boxHeight + 40}
 	spent, taken := map[playbook.State]time.Duration{}, map[playbook.Transition]int{}
 	visits := map[playbook.State]int{}
 	var names []string

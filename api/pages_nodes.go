@@ -108,11 +108,11 @@ func nodesOf(t playbook.StoredTick, run string) (map[string]playbook.NodeVerdict
 func cellSizes(n int) (columns, pitch, spacing int) {
 	switch {
 	case n <= 60:
-		return 12, 36, 5
+		return 12, 22, 4
 	case n <= 240:
-		return 24, 22, 4
+		return 20, 13, 3
 	case n <= 1000:
-		return 40, 14, 3
+		return 40, 12, 2
 	case n <= 2500:
 		return 64, 10, 2
 	}
