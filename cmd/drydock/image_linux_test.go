@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"debug/elf"
 	"fmt"
 	"io"
 	"net"
@@ -26,7 +27,8 @@ const nonroot = 65532
 
 // TestImage lays out what deploy/Dockerfile puts into the image, in a folder that becomes the program's root, and runs it there as the
 // image's user, with the configuration and the secrets of docker-compose.yml: it migrates, serves, is ready, ends at a SIGTERM, and
-// has written nowhere but in /data. So it needs no shell, no library, no certificate and no right of root.
+// has written nowhere but in /data. So it needs no shell, no certificate and no right of root. The binary is make build's, which links
+// the C library where there is one; that the image's needs none is checked by make release.
 func TestImage(t *testing.T) {
 	t.Parallel()
 	raw, err := os.ReadFile("../../deploy/Dockerfile")
@@ -52,12 +54,14 @@ func TestImage(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	args := append(append([]string{"build"}, strings.Fields(build[1])...), "-o", filepath.Join(root, "usr/bin/drydock"), ".")
-	compile := exec.CommandContext(t.Context(), "go", args...)
-	compile.Env = append(os.Environ(), "CGO_ENABLED=0")
+	// Without -trimpath, which would compile every dependency once more.
+	flags := slices.DeleteFunc(strings.Fields(build[1]), func(flag string) bool { return flag == "-trimpath" })
+	binary := filepath.Join(root, "usr/bin/drydock")
+	compile := exec.CommandContext(t.Context(), "go", append(append([]string{"build"}, flags...), "-o", binary, ".")...)
 	if out, err := compile.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+	copyLibraries(t, root, binary)
 	put := func(name, content string) {
 		t.Helper()
 		if err := os.WriteFile(filepath.Join(root, name), []byte(content), 0o444); err != nil { //nolint:gosec // the image's user reads it
@@ -133,6 +137,50 @@ func TestImage(t *testing.T) {
 	after := files(t, root)
 	if !slices.Equal(before, after) {
 		t.Errorf("files outside of /data were %v, and are %v", before, after)
+	}
+}
+
+// copyLibraries puts what a binary is linked with at the same place below root.
+func copyLibraries(t *testing.T, root, binary string) {
+	t.Helper()
+	f, err := elf.Open(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	libraries, err := f.ImportedLibraries()
+	if err != nil {
+		t.Fatal(err)
+	}
+	interpreter := f.Section(".interp")
+	if interpreter == nil {
+		return // it is linked with nothing
+	}
+	name, err := interpreter.Data()
+	if err != nil {
+		t.Fatal(err)
+	}
+	wanted := []string{strings.TrimRight(string(name), "\x00")}
+	for _, library := range libraries {
+		for _, pattern := range []string{"/lib64/", "/usr/lib64/", "/lib/*-linux-gnu*/", "/usr/lib/*-linux-gnu*/", "/lib/"} {
+			if at, _ := filepath.Glob(pattern + library); len(at) > 0 {
+				wanted = append(wanted, at[0])
+				break
+			}
+		}
+	}
+	for _, from := range wanted {
+		content, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		to := filepath.Join(root, from)
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil { //nolint:gosec // the image's user reads it
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(to, content, 0o555); err != nil { //nolint:gosec // the image's user runs it
+			t.Fatal(err)
+		}
 	}
 }
 
