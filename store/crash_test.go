@@ -359,3 +359,26 @@ func TestRestartsUnderLoad(t *testing.T) {
 	f.same("events with their runs", stored, taken)
 	f.same("ticks beyond the runs' own numbers", scan[int](f, `SELECT count(*) FROM runs r WHERE ticks <> (SELECT count(*) FROM ticks t WHERE t.run = r.id)`), 0)
 }
+
+// TestAFrozenReplicaHoldsUpNobody: a process that is frozen between its audit entry and the COMMIT has the one lock that all
+// audited commits take. Another replica's commit waits for it, and keeps its lease.
+func TestAFrozenReplicaHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	patient := func(o *Options) { o.LeaseTTL = 6 * time.Second }
+	frozen := newFixture(t, patient)
+	awake := openFixture(t, frozen.dsn, "two/1", patient)
+	run := awake.start("Q1", target("c1", "d1"))
+	tx, err := frozen.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }() // it was ended for it
+	frozen.must(audit(t.Context(), tx, Deed{Who: Drydock, What: "run.tick", Why: "it is frozen here"}))
+
+	h := awake.acquire(run.ID)
+	awake.commit(h, func(c *playbook.Commit) { c.Run.State, c.Tick.To = playbook.Triage, playbook.Triage })
+	awake.must(h.Context().Err())
+	if got := scan[int](awake, `SELECT count(*) FROM audit WHERE entry->>'why' = 'it is frozen here'`); got != 0 {
+		t.Errorf("the frozen replica's entry is there %d times", got)
+	}
+}

@@ -23,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"sync"
 	"time"
 
@@ -99,10 +100,10 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	}
 	s := &Store{opts: opts, log: opts.Log, seal: seal, arrivals: make(chan arrival), closing: make(chan struct{}),
 		rung: make(chan struct{}, 1)}
-	if s.pool, err = connect(ctx, opts.DatabaseURL, "drydock", opts.MaxConns, opts.ReadOnly); err != nil {
+	if s.pool, err = connect(ctx, opts, "drydock", opts.MaxConns); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	if s.renewals, err = connect(ctx, opts.DatabaseURL, "drydock leases", 3, opts.ReadOnly); err != nil {
+	if s.renewals, err = connect(ctx, opts, "drydock leases", 3); err != nil {
 		s.pool.Close()
 		return nil, fmt.Errorf("open store: %w", err)
 	}
@@ -118,9 +119,10 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 }
 
 // connect makes a pool whose sessions can not hold a row lock for ever: a half-open connection is found out by keepalives,
-// and a transaction that its client left idle is ended.
-func connect(ctx context.Context, url, name string, conns int32, readOnly bool) (*pgxpool.Pool, error) {
-	config, err := pgxpool.ParseConfig(url)
+// and a transaction that its client left idle is ended. That comes well before a lease lapses: a replica that is frozen between an
+// audit entry and its COMMIT holds up every other's commits, and their leases' renewals behind those. With 10 s all lost theirs.
+func connect(ctx context.Context, opts Options, name string, conns int32) (*pgxpool.Pool, error) {
+	config, err := pgxpool.ParseConfig(opts.DatabaseURL)
 	if err != nil {
 		return nil, fmt.Errorf("read database_url: %w", err) // pgx keeps the password out of it
 	}
@@ -128,7 +130,7 @@ func connect(ctx context.Context, url, name string, conns int32, readOnly bool) 
 	config.ConnConfig.ConnectTimeout = cmp.Or(config.ConnConfig.ConnectTimeout, 5*time.Second)
 	for key, value := range map[string]string{
 		"application_name":                    name,
-		"idle_in_transaction_session_timeout": "10s",
+		"idle_in_transaction_session_timeout": strconv.FormatInt((opts.LeaseTTL / 2).Milliseconds(), 10),
 		"tcp_keepalives_idle":                 "5",
 		"tcp_keepalives_interval":             "2",
 		"tcp_keepalives_count":                "3",
@@ -145,7 +147,7 @@ func connect(ctx context.Context, url, name string, conns int32, readOnly bool) 
 			config.ConnConfig.RuntimeParams[key] = value
 		}
 	}
-	if readOnly {
+	if opts.ReadOnly {
 		config.ConnConfig.RuntimeParams["default_transaction_read_only"] = "on"
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
