@@ -13,6 +13,8 @@
 //
 //	recover -> observe -> decide -> promise -> act
 //
+// What is owed and needs no look (Run.firstUndo) is promised and put back before the look.
+//
 // One action is exactly one mutating call. It is promised as an Intent before the call and settled after
 // it, so a crash at any point leaves a written trace of what may have happened. An action that must be
 // taken back has an Undo, and from the moment of its promise that undo is owed.

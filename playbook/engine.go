@@ -22,6 +22,7 @@ const (
 	// A tick's reads, each with a budget of its own, so that a slow carrier does not make the incidents unreadable: together
 	// they end before actLimit, so that the slowest tick still gets something done.
 	recoverLimit  = 10 * time.Second
+	undoLimit     = 12 * time.Second // the reads before an undo that goes first: while something is to be recovered there are none
 	lookLimit     = 25 * time.Second // the ledger's facts and the carrier
 	wantLimit     = 20 * time.Second // all that the decision wants beyond that, in all rounds
 	incidentLimit = 12 * time.Second // the incidents; once more before something is promised
@@ -89,7 +90,7 @@ type tick struct {
 	known int
 }
 
-// Advance makes one tick of a run: recover, observe, decide, promise, act. ErrBusy when another replica holds the
+// Advance makes one tick of a run: recover, put back what needs no look, observe, decide, promise, act. ErrBusy when another replica holds the
 // target; ErrConflict or ErrLeaseLost when the run changed or was taken over meanwhile: nothing was lost, tick again. A tick
 // that panics is a *PanicError; MaxPanics of them quarantine the run.
 func (e *Engine) Advance(ctx context.Context, runID string) (err error) {
@@ -117,6 +118,9 @@ func (e *Engine) Advance(ctx context.Context, runID string) (err error) {
 		return t.quarantine()
 	}
 	if err := t.recover(); err != nil {
+		return err
+	}
+	if err := t.undoFirst(); err != nil {
 		return err
 	}
 	if err := t.decideAndPromise(); err != nil {
@@ -572,7 +576,7 @@ func (t *tick) commit(o Observation, d Decision) error {
 		before.Confirmed != after.Confirmed || len(d.Promises) > 0 || d.Outcome != "" ||
 		len(before.Memory.Skipped) != len(after.Memory.Skipped)
 	c.Tick = Tick{At: t.now, From: before.State, To: d.To, Finding: after.Finding, Confirmed: after.Confirmed, Why: d.Why,
-		Policy: t.policy, PolicyHash: t.policy.Hash(), Before: before.before(), Observation: o, Diagnosis: d.Diagnosis, Plan: d.Plan}
+		Policy: t.policy, PolicyHash: t.policy.Hash(), Before: before.before(t.h.Generation()), Observation: o, Diagnosis: d.Diagnosis, Plan: d.Plan}
 	ctx, done := t.watch(t.h.Context(), Step{Name: StepPromise})
 	run, err := t.e.Ledger.Commit(ctx, t.h, c)
 	done(string(d.To), err)
@@ -621,14 +625,11 @@ func (t *tick) act() error {
 			}
 			continue
 		}
-		if err := t.send(i); err != nil {
-			if errors.Is(err, ErrLeaseLost) || errors.Is(err, ErrConflict) || t.h.Context().Err() != nil {
-				return err
-			}
-			blocked[i.Lane] = true
-			t.closeLane(i.Lane)
-			t.log.Warn("call did not settle", "seq", i.Seq, "kind", i.Action.Kind(), "object", i.Action.Target().String(), "error", err)
+		settled, err := t.trySend(i)
+		if err != nil {
+			return err
 		}
+		blocked[i.Lane] = !settled
 	}
 	return nil
 }

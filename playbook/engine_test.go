@@ -123,7 +123,7 @@ func (quickPager) Incident(_ context.Context, id string, _ Target, _ time.Time) 
 // TestTheTicksBudgetsFit: the slowest reads leave time for a call, and the whole of it ends well before the job does.
 func TestTheTicksBudgetsFit(t *testing.T) {
 	t.Parallel()
-	if reads := recoverLimit + lookLimit + incidentLimit + wantLimit + incidentLimit; reads >= actLimit {
+	if reads := max(recoverLimit, undoLimit) + lookLimit + incidentLimit + wantLimit + incidentLimit; reads >= actLimit {
 		t.Errorf("the reads may take %s, and no call begins after %s", reads, actLimit)
 	}
 	if actLimit+callTimeout >= tickLimit || tickLimit > 100*time.Second {

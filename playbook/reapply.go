@@ -98,8 +98,8 @@ func (s *situation) followReapply() {
 		return
 	}
 	owed, owes := s.owesCreate()
-	if owes && re.DeleteSeq == 0 {
-		s.adoptDelete(owed) // the open run's own backup, found again
+	if owes {
+		re.adopt(s.r, owed)
 	}
 	ds, known := s.o.DaemonSet.Get()
 	switch {
@@ -116,12 +116,16 @@ func (s *situation) followReapply() {
 	}
 }
 
-func (s *situation) adoptDelete(owed Obligation) {
+// adopt notes which delete the reapply has made, from what is owed for it: the run's own backup, found again.
+func (re *ReapplyMemory) adopt(r Run, owed Obligation) {
+	if re.DeleteSeq != 0 {
+		return
+	}
 	create, _ := owed.Action.(Create)
-	s.m.Reapply.DeleteSeq, s.m.Reapply.OldUID, s.m.Reapply.BackupSHA256 = owed.Seq, create.OldUID, create.BackupSHA256
-	for _, i := range s.r.Intents {
+	re.DeleteSeq, re.OldUID, re.BackupSHA256 = owed.Seq, create.OldUID, create.BackupSHA256
+	for _, i := range r.Intents {
 		if del, ok := i.Action.(OrphanDelete); ok && i.Seq == owed.Seq {
-			s.m.Reapply.PodUIDs = del.PodUIDs
+			re.PodUIDs = del.PodUIDs
 		}
 	}
 }

@@ -14,6 +14,8 @@ type Before struct {
 	Memory
 	// Incidents of the run, with their ends as they stood.
 	Incidents []RunIncident `json:"incidents,omitempty"`
+	// Generation is that of the tick's lease: of what was promised after it, only what bears it is the tick's own. 0 in old ones.
+	Generation int64 `json:"generation,omitempty"`
 	// Intents is how many there were; Open lists those of them that were not settled.
 	Intents int          `json:"intents,omitempty"`
 	Open    []OpenIntent `json:"open,omitempty"`
@@ -25,9 +27,9 @@ type OpenIntent struct {
 	Sent bool `json:"sent,omitempty"`
 }
 
-// before notes what a run is now.
-func (r Run) before() Before {
-	b := Before{Memory: r.Memory, Incidents: slices.Clone(r.Incidents), Intents: len(r.Intents)}
+// before notes what a run is now, for a tick under the lease of that generation.
+func (r Run) before(generation int64) Before {
+	b := Before{Memory: r.Memory, Incidents: slices.Clone(r.Incidents), Generation: generation, Intents: len(r.Intents)}
 	for _, i := range r.OpenIntents() {
 		b.Open = append(b.Open, OpenIntent{Seq: i.Seq, Sent: !i.SentAt.IsZero()})
 	}
@@ -108,7 +110,8 @@ func Replay(p Policy, r StoredRun, n int) (Decision, []Difference) {
 }
 
 // promised are the actions that the stored tick n promised. A tick that promises is always stored, so they are the intents up
-// to those that the next stored one found. What the janitor promised after the end belongs to no tick.
+// to those that the next stored one found. An undo that went before a later tick's look (undoFirst) and what the janitor promised
+// after the end belong to no stored tick.
 func (r StoredRun) promised(n int) []Action {
 	t := r.Ticks[n]
 	var actions []Action
@@ -116,6 +119,7 @@ func (r StoredRun) promised(n int) []Action {
 		switch {
 		case i.Seq <= t.Before.Intents:
 		case n+1 < len(r.Ticks) && i.Seq > r.Ticks[n+1].Before.Intents:
+		case t.Before.Generation != 0 && i.Generation != t.Before.Generation:
 		case t.To.Ended(), r.Panics >= MaxPanics && !i.PromisedAt.Before(r.FinishedAt): // a quarantine stores no tick
 		default:
 			actions = append(actions, i.Action)
