@@ -15,13 +15,14 @@ import (
 	"github.com/drydock/drydock/playbook"
 )
 
-// What a night brings. The defaults are for every day; make soak has the large numbers.
+// What a night brings. The defaults are for every day, when all of these tests but the storm run at the same time (some two
+// minutes); make soak has the large numbers, and runs them one after the other.
 var (
 	seed            = flag.Uint64("seed", 0, "draws the night; 0: a new one, which is printed")
-	kills           = flag.Int("kills", 20, "kill -9 of a replica")
-	freezes         = flag.Int("freezes", 5, "freezes of a replica")
-	longestFreeze   = flag.Duration("longest-freeze", 8*time.Second, "of the freezes, from 1 s")
-	restarts        = flag.Int("restarts", 2, "restarts of Postgres")
+	kills           = flag.Int("kills", 10, "kill -9 of a replica")
+	freezes         = flag.Int("freezes", 3, "freezes of a replica")
+	longestFreeze   = flag.Duration("longest-freeze", 6*time.Second, "of the freezes, from 1 s")
+	restarts        = flag.Int("restarts", 1, "restarts of Postgres")
 	gap             = flag.Duration("gap", 3*time.Second, "between two of them, on average")
 	postmasterKills = flag.Int("postmaster-kills", 1, "kill -9 of the postmaster")
 )
@@ -41,6 +42,12 @@ var workDir string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	// A stage waits most of the time: on two cores, four of them are not starved.
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		if err := f.Value.Set("4"); err != nil {
+			panic(err)
+		}
+	}
 	dir, err := os.MkdirTemp("", "chaos-")
 	if err != nil {
 		panic(err)
@@ -125,6 +132,7 @@ func (n *night) report(t *testing.T) {
 
 // TestReplicas kills and freezes three replicas and their Postgres while runs are under way on four carriers.
 func TestReplicas(t *testing.T) {
+	t.Parallel()
 	drawn := drawn(t)
 	n := newNight(t, options{seed: drawn, replicas: 3, carriers: 4, mode: playbook.ModeAct, deadline: 8 * time.Minute})
 	d := n.newDisturber()

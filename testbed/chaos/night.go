@@ -133,7 +133,7 @@ func (n *night) play(ctx context.Context, e *episode) error {
 
 // follow waits until the incident's run has ended. A run that does not end by its deadline breaks its promise (I8).
 func (n *night) follow(ctx context.Context, e *episode) error {
-	ctx, cancel := context.WithTimeout(ctx, n.deadline+2*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, n.deadline+n.outage+2*time.Minute)
 	defer cancel()
 	ticker := time.NewTicker(200 * time.Millisecond)
 	defer ticker.Stop()

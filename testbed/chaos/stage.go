@@ -41,6 +41,7 @@ type options struct {
 	absent   int // further carriers, which are in the configuration and do not answer
 	mode     playbook.Mode
 	deadline time.Duration
+	outage   time.Duration // how long no run can end, because a remote is away
 	log      *slog.Logger
 }
 

@@ -70,6 +70,12 @@ func All() []Mutant {
 			Scenarios: []string{acksCordon, acksDelete},
 		},
 		{
+			Name:  "what is owed waits for the look",
+			Why:   "workers that die one after the other, each in its look, leave a DaemonSet away (I1) or a node cordoned (I2)",
+			Edits: []Edit{{"engine.go", "if err := t.undoFirst(); err != nil {", "if err := error(nil); err != nil {"}},
+			Test:  [2]string{"playbooktest", "TestWhatIsOwedComesBeforeTheLook"},
+		},
+		{
 			Name:      "settled before the call",
 			Why:       "an intent that is settled first hides a call that never came",
 			Edits:     []Edit{{"engine.go", "	s, err := t.do(ctx, i.Lane, call)\n", "	if err := t.settle(i, Settlement{Result: Happened}); err != nil {\n		return err\n	}\n	s, err := t.do(ctx, i.Lane, call)\n"}},
