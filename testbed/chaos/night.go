@@ -124,10 +124,10 @@ func (n *night) play(ctx context.Context, e *episode) error {
 			n.complain("incident %s of run %s, which ended %s, could not be resolved by a person: %v", e.incident, e.run.ID, e.run.Outcome, err)
 		}
 	}
-	n.watch.expectAbsent(t.key(), false)
-	if err := t.mended(after, over); err != nil {
+	if err := t.mended(after, over); err != nil { // it may be people who create what was absent
 		return err
 	}
+	n.watch.expectAbsent(t.key(), false)
 	return await.Until(after, "a day to pass", func(ctx context.Context) error { return n.postgres.dayPasses(ctx, t) })
 }
 
