@@ -48,7 +48,7 @@ func (n *night) judge(ctx context.Context, e *episode) error {
 	if excused > 0 {
 		excused += handOverTime
 	}
-	if late := e.run.FinishedAt.Sub(e.run.Deadline); late > excused {
+	if late := e.run.FinishedAt.Sub(e.run.Deadline); late > excused+n.slack {
 		n.complain("I8: run %s ended %v after its deadline", e.run.ID, late)
 	}
 	if nodes := n.watch.markedBy(e.run.ID); len(nodes) > 0 {

@@ -35,7 +35,9 @@ func TestPagerAway(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			n := newNight(t, options{seed: drawn(t), replicas: 2, carriers: 2, mode: playbook.ModeAct, deadline: tt.deadline, outage: *pagerAway})
+			// A lost answer holds up its incident until the call's own deadline, also that of a run which began when all was well again.
+			n := newNight(t, options{seed: drawn(t), replicas: 2, carriers: 2, mode: playbook.ModeAct, deadline: tt.deadline, outage: *pagerAway,
+				slack: handOverTime})
 			enough, stop := context.WithCancel(t.Context())
 			failed := make(chan int, 1) // before PagerDuty was back
 			go func() {
@@ -70,7 +72,8 @@ func TestPagerAway(t *testing.T) {
 // stays so until every run has ended and was judged.
 func TestBadAPIServer(t *testing.T) {
 	t.Parallel()
-	n := newNight(t, options{seed: drawn(t), replicas: 2, carriers: 2, mode: playbook.ModeAct, deadline: 8 * time.Minute})
+	// A hand-over takes three ticks, each with a look of up to five requests one after the other.
+	n := newNight(t, options{seed: drawn(t), replicas: 2, carriers: 2, mode: playbook.ModeAct, deadline: 8 * time.Minute, slack: 15 * *latency})
 	for _, c := range n.carriers {
 		c.api.set(weather{share: 0.3, latency: *latency})
 	}

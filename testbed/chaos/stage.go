@@ -42,6 +42,7 @@ type options struct {
 	mode     playbook.Mode
 	deadline time.Duration
 	outage   time.Duration // how long no run can end, because a remote is away
+	slack    time.Duration // how long after its deadline a run may have handed over, because a remote is slow
 	log      *slog.Logger
 }
 
