@@ -119,8 +119,8 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 }
 
 // connect makes a pool whose sessions can not hold a row lock for ever: a half-open connection is found out by keepalives,
-// and a transaction that its client left idle is ended. That comes well before a lease lapses: a replica that is frozen between an
-// audit entry and its COMMIT holds up every other's commits, and their leases' renewals behind those. With 10 s all lost theirs.
+// and a transaction that its client left idle is ended. That comes well before a lease lapses: a replica that is frozen with a lock
+// of the audit log or of a run holds up the others' commits, and their leases' renewals behind those. With 10 s all lost theirs.
 func connect(ctx context.Context, opts Options, name string, conns int32) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(opts.DatabaseURL)
 	if err != nil {

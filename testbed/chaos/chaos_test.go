@@ -142,6 +142,10 @@ func TestReplicas(t *testing.T) {
 	disturbed := make(chan error, 1)
 	go func() {
 		defer stop()
+		if err := n.postgres.underWay(t.Context()); err != nil {
+			disturbed <- err
+			return
+		}
 		disturbed <- d.run(t.Context(), p.schedule(drawn))
 	}()
 	if err := n.breakAll(t.Context(), enough); err != nil {
@@ -156,6 +160,9 @@ func TestReplicas(t *testing.T) {
 	n.report(t)
 	for what, times := range d.done {
 		t.Logf("%4d  %s", times, what)
+	}
+	if len(d.takeovers) == 0 {
+		t.Error("no run was taken over: nothing was proven")
 	}
 	for _, what := range []act{killReplica, freezeReplica} {
 		for _, quiet := range []bool{true, false} {

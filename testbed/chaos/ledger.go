@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/drydock/drydock/playbook"
+	"github.com/drydock/drydock/testbed/await"
 )
 
 // What the database says. It is away now and then: whoever asks asks again.
@@ -36,6 +37,20 @@ func (p *postgres) runsOf(ctx context.Context, incident string) ([]runRow, error
 		return nil, fmt.Errorf("read the runs of incident %s: %w", incident, err)
 	}
 	return runs, nil
+}
+
+// underWay waits for the first run: what is done to replicas that have nothing to do proves nothing.
+func (p *postgres) underWay(ctx context.Context) error {
+	return await.Until(ctx, "a run to be under way", func(ctx context.Context) error {
+		var some bool
+		if err := p.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM runs)`).Scan(&some); err != nil {
+			return err
+		}
+		if !some {
+			return errors.New("there is none")
+		}
+		return nil
+	})
 }
 
 // dayPasses makes the ended runs of a target older. What was repaired three times in a day is left to people, and here a target

@@ -90,7 +90,7 @@ func pick(random *rand.Rand) trouble {
 }
 
 // scenePatience bounds what is done to a target before its alert and after its run.
-const scenePatience = 2 * time.Minute
+const scenePatience = 5 * time.Minute
 
 func (n *night) play(ctx context.Context, e *episode) error {
 	t := e.target
