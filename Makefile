@@ -109,6 +109,8 @@ verify: ## that generated files, go.mod files and formatting are fresh, alert ru
 		echo "module $$module: go.mod is tidy, downloads are intact"; \
 		(cd $$module && go mod tidy -diff && go mod verify); \
 	done
+	@echo "Helm chart"
+	@cd testbed && go run ./cmd/chart lint ../deploy/helm/drydock
 	@echo "generated files"
 	@tools/fresh
 	@tools/need promtool
