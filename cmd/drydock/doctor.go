@@ -47,6 +47,7 @@ func (d *doctor) secrets() error {
 	if d.cfg.SelfAlert != nil {
 		s.get("self_alert.routing_key", d.cfg.SelfAlert.RoutingKey)
 	}
+	s.get("deadman_url", d.cfg.DeadManURL)
 	for i, t := range d.cfg.APITokens {
 		s.get(fmt.Sprintf("api_tokens[%d].sha256", i), t.SHA256)
 	}
