@@ -64,7 +64,7 @@ func TestImage(t *testing.T) {
 	copyLibraries(t, root, binary)
 	put := func(name, content string) {
 		t.Helper()
-		if err := os.WriteFile(filepath.Join(root, name), []byte(content), 0o444); err != nil { //nolint:gosec // the image's user reads it
+		if err := os.WriteFile(filepath.Join(root, name), []byte(content), 0o444); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -175,10 +175,10 @@ func copyLibraries(t *testing.T, root, binary string) {
 			t.Fatal(err)
 		}
 		to := filepath.Join(root, from)
-		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil { //nolint:gosec // the image's user reads it
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(to, content, 0o555); err != nil { //nolint:gosec // the image's user runs it
+		if err := os.WriteFile(to, content, 0o555); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -188,7 +188,7 @@ func copyLibraries(t *testing.T, root, binary string) {
 func open(t *testing.T, root string) {
 	t.Helper()
 	for dir := root; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
-		if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // it holds nothing secret
+		if err := os.Chmod(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}

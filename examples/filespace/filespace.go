@@ -215,7 +215,7 @@ func (e Engine) send(h playbook.Hold, run playbook.Run, i playbook.Intent, now t
 	defer cancel()
 	s, err := e.Pager.Do(ctx, playbook.Call{Run: run.ID, Seq: i.Seq, Generation: h.Generation(), Target: run.Target, Action: i.Action})
 	if err != nil {
-		return nil //nolint:nilerr // what became of the call is not known, and is found out by recover
+		return nil // what became of the call is not known, and is found out by recover
 	}
 	_, err = e.Ledger.Settle(h.Context(), h, i.Seq, s)
 	return err
