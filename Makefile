@@ -82,6 +82,7 @@ fuzz: ## every fuzz target for FUZZTIME (1000000x: a million executions) each
 .PHONY: bench
 bench: ## the benchmarks, as ratios to limits measured in the same run
 	@tools/need postgres
+	@$(MAKE) build testbed
 	cd testbed && go run ./bench
 
 # Not a part of lint: without a database nothing was checked, and lint must not look as if it had been.

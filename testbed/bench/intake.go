@@ -129,26 +129,22 @@ func (b *both) run(ctx context.Context, o options) ([]intakeResult, error) {
 	for _, conns := range o.conns {
 		r := intakeResult{Connections: conns}
 		for round := range o.rounds + 1 {
-			seconds := o.seconds
-			if round == 0 {
-				seconds = 1 // connections, plans and caches warm up
-			}
 			b.log.Info("taking webhooks", "connections", conns, "round", round, "of", o.rounds)
 			before := cpuSpent(b.postmaster)
-			ours, err := b.drydock.run(ctx, conns, time.Duration(seconds)*time.Second)
+			ours, err := b.drydock.run(ctx, conns, time.Duration(o.seconds)*time.Second)
 			if err != nil {
 				return nil, err
 			}
 			between := cpuSpent(b.postmaster)
 			b.log.Info("running pgbench", "clients", conns, "round", round, "of", o.rounds)
-			theirs, err := b.pgbench.run(ctx, conns, seconds)
+			theirs, err := b.pgbench.run(ctx, conns, o.seconds)
 			if err != nil {
 				return nil, err
 			}
 			ours.spent(before, between)
 			theirs.spent(between, cpuSpent(b.postmaster))
 			b.fromDrydock, b.fromPgbench = b.fromDrydock+ours.Done, b.fromPgbench+theirs.Done
-			if round > 0 {
+			if round > 0 { // in the first, connections, plans and caches warm up
 				b.log.Info("done", "connections", conns, "drydock", ours.String(), "pgbench", theirs.String())
 				r.Drydock, r.Pgbench = append(r.Drydock, ours), append(r.Pgbench, theirs)
 			}
