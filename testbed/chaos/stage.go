@@ -52,19 +52,20 @@ type stage struct {
 	ctx context.Context // the life of all that is no call
 	dir string
 
-	postgres *postgres
-	pager    *pagerduty.Server
-	pagerURL string
-	away     spans  // when it was
-	secret   string // of its webhooks
-	person   string // a user
-	bot      string // Drydock's user
-	door     string
-	jenkins  *jenkins.Server
-	flags    *flags.Server
-	cluster  *controlplane.Cluster
-	carriers []*carrier
-	replicas []*replica
+	postgres             *postgres
+	pager                *pagerduty.Server
+	pagerURL             string
+	away                 spans  // when it was
+	secret               string // of its webhooks
+	person               string // a user
+	bot                  string // Drydock's user
+	door                 string
+	jenkins              *jenkins.Server
+	flags                *flags.Server
+	flagsURL, jenkinsURL string
+	cluster              *controlplane.Cluster
+	carriers             []*carrier
+	replicas             []*replica
 
 	env   []string
 	stops []func() error
@@ -226,41 +227,41 @@ func (s *stage) addAbsent() error {
 }
 
 func (s *stage) addReplica(name string) error {
-	port, err := controlplane.FreePort()
+	r, err := s.newReplica(name)
 	if err != nil {
 		return err
-	}
-	r := &replica{name: name, dir: filepath.Join(s.dir, name), address: fmt.Sprintf("127.0.0.1:%d", port)}
-	if err := os.MkdirAll(r.dir, 0o700); err != nil {
-		return fmt.Errorf("make directory: %w", err)
 	}
 	s.replicas = append(s.replicas, r)
 	return nil
 }
 
+// newReplica makes a place for a process, with a port and a directory of its own.
+func (s *stage) newReplica(name string) (*replica, error) {
+	port, err := controlplane.FreePort()
+	if err != nil {
+		return nil, err
+	}
+	r := &replica{name: name, dir: filepath.Join(s.dir, name), address: fmt.Sprintf("127.0.0.1:%d", port)}
+	if err := os.MkdirAll(r.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make directory: %w", err)
+	}
+	return r, nil
+}
+
 // startReplicas starts the replicas, the first one alone: it makes the schema.
 func (s *stage) startReplicas() error {
-	var flagsURL, jenkinsURL string
 	if s.flags != nil {
 		var err error
-		if flagsURL, err = s.flags.Start(s.ctx); err != nil {
+		if s.flagsURL, err = s.flags.Start(s.ctx); err != nil {
 			return err
 		}
-		if jenkinsURL, err = s.jenkins.Start(s.ctx); err != nil {
+		if s.jenkinsURL, err = s.jenkins.Start(s.ctx); err != nil {
 			return err
 		}
 	}
 	for _, r := range s.replicas {
-		var text bytes.Buffer
-		err := configTemplate.Execute(&text, map[string]any{
-			"Listen": r.address, "Door": s.door, "Pager": s.pagerURL, "From": botEmail, "Service": serviceID, "Policy": opsPolicy,
-			"Carriers": s.carriers, "Targets": s.targets(), "Flags": flagsURL, "Jenkins": jenkinsURL, "Deadline": s.deadline, "Mode": s.mode,
-		})
-		if err != nil {
-			return fmt.Errorf("write configuration: %w", err)
-		}
-		if err := os.WriteFile(r.configFile(), text.Bytes(), 0o600); err != nil {
-			return fmt.Errorf("write configuration: %w", err)
+		if err := s.configure(r, s.door, serviceID, s.carriers); err != nil {
+			return err
 		}
 		r.binary, r.env = s.binary, s.env
 		if err := r.start(); err != nil {
@@ -275,6 +276,22 @@ func (s *stage) startReplicas() error {
 	s.atStop(func() error { cancel(); return nil })
 	for _, r := range s.replicas {
 		go r.supervise(supervised)
+	}
+	return nil
+}
+
+// configure writes a replica's configuration.
+func (s *stage) configure(r *replica, door, service string, carriers []*carrier) error {
+	var text bytes.Buffer
+	err := configTemplate.Execute(&text, map[string]any{
+		"Listen": r.address, "Door": door, "Pager": s.pagerURL, "From": botEmail, "Service": service, "Policy": opsPolicy,
+		"Carriers": carriers, "Targets": s.targets(), "Flags": s.flagsURL, "Jenkins": s.jenkinsURL, "Deadline": s.deadline, "Mode": s.mode,
+	})
+	if err != nil {
+		return fmt.Errorf("write configuration: %w", err)
+	}
+	if err := os.WriteFile(r.configFile(), text.Bytes(), 0o600); err != nil {
+		return fmt.Errorf("write configuration: %w", err)
 	}
 	return nil
 }
