@@ -341,9 +341,10 @@ func (s *situation) reason() string {
 	return s.d.Why
 }
 
-// overdue reports whether the deadline has passed. A soak that is under way may end, and what is already being said is said.
+// overdue reports whether the deadline has passed. A soak that is under way may end, what is already being said is said, and what
+// was resolved stays so.
 func (s *situation) overdue() bool {
-	if s.now.Before(s.deadline) || s.closing() {
+	if s.now.Before(s.deadline) || s.closing() || s.closed() {
 		return false
 	}
 	soaking := s.r.State == Verifying && s.d.Finding == FindingHealthy && s.blind == ""

@@ -289,3 +289,18 @@ func TestAnIncidentThatIsGoneStandsDown(t *testing.T) {
 		t.Errorf("to %s: %s", d.To, d.Why)
 	}
 }
+
+// The deadline may pass between the resolve and the tick that finds it: the run has done its work, and is not handed over.
+func TestAResolveBeforeTheDeadlineIsNotHandedOver(t *testing.T) {
+	t.Parallel()
+	r := testRun(Verifying)
+	r.StartedAt = t0.Add(-testPolicy().Timing.Deadline - 2*testPolicy().Timing.Soak) // behind the time that a soak is given as well
+	said := func(seq int, a Action) Intent {
+		return Intent{Seq: seq, Lane: PagerDutyLane("Q1"), Action: a, PromisedAt: t0, SentAt: t0, SettledAt: t0, Result: Happened}
+	}
+	r.Intents = []Intent{said(1, Annotate{Incident: "Q1", Final: true}), said(2, Resolve{Incident: "Q1"})}
+	d := Decide(testPolicy(), r, healthy(3).at(t0.Add(time.Second)).o)
+	if d.To != StateResolved || d.Ends["Q1"] != OutcomeResolved {
+		t.Errorf("to %s with the ends %v: %s", d.To, d.Ends, d.Why)
+	}
+}
