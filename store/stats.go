@@ -27,6 +27,8 @@ type Stats struct {
 	KillSwitches    int // engaged in the database
 	Alarms          int // self-alerts that are raised
 	Replicas        int // alive
+	// Leader is River's, one of the replicas that work jobs; empty: there is none.
+	Leader string
 	// Jobs are River's, those that are over left out; OldestDue is for how long one that is due has waited, by kind.
 	Jobs      map[JobCount]int
 	OldestDue map[string]time.Duration
@@ -78,6 +80,7 @@ func (s *Store) Stats(ctx context.Context, carriers ...string) (Stats, error) {
 	batch.Queue(`SELECT kind, state::text, count(*), coalesce(clock_timestamp() - min(scheduled_at) FILTER (WHERE state = 'available'), '0'::interval)
 		FROM river_job WHERE state IN ('available', 'scheduled', 'retryable', 'running') GROUP BY kind, state`).
 		Query(func(rows pgx.Rows) error { return scanJobs(rows, &st) })
+	one(&st.Leader, `SELECT coalesce(max(leader_id), '') FROM river_leader WHERE expires_at > clock_timestamp()`)
 	one(&st.Claims, `SELECT count(*) FROM reservations WHERE scope = 'claim' AND released_at IS NULL`)
 	one(&st.KillSwitches, `SELECT count(*) FROM kill_switches`)
 	one(&st.Alarms, `SELECT count(*) FROM alarms`)

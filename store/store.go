@@ -89,7 +89,10 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		opts.FileSwitch = func(string) string { return "" }
 	}
 	if opts.ReadOnly {
-		opts.Node, opts.BackupKey = "reader", make([]byte, 32) // it never promises and never seals
+		opts.Node = "reader" // it never promises
+		if opts.BackupKey == nil {
+			opts.BackupKey = make([]byte, 32) // and never seals; one that reads manifests brings the key
+		}
 	}
 	if opts.Node == "" {
 		return nil, errors.New("open store: Node is empty: leases must name their holder")

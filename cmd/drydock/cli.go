@@ -79,6 +79,7 @@ finds out why, repairs the carrier by the runbook and proves it, or hands the in
 	)
 	root.InitDefaultCompletionCmd()
 	if completion, _, err := root.Find([]string{"completion"}); err == nil {
+		completion.Example = "  source <(drydock completion bash)\n  drydock completion zsh > \"${fpath[1]}/_drydock\"\n  drydock completion fish > ~/.config/fish/completions/drydock.fish"
 		completion.Args, completion.RunE = cobra.NoArgs, helpOnly // of its own, an unknown shell is answered with help and exit 0
 	}
 	return root

@@ -11,7 +11,7 @@ import (
 )
 
 func newAudit(a *app) *cobra.Command {
-	cmd := &cobra.Command{Use: "audit", Short: "Verify the audit log", Args: cobra.NoArgs, RunE: helpOnly}
+	cmd := &cobra.Command{Use: "audit", Short: "Verify the audit log", Args: cobra.NoArgs, RunE: helpOnly, Example: "  drydock audit verify"}
 	cmd.AddCommand(&cobra.Command{
 		Use: "verify", Short: "Verify the audit log's chain of hashes", Args: exactArgs(0),
 		Long: `Read the whole audit log from the database (database_url, or the private Postgres in data_dir) and make every hash again:

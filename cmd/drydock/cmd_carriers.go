@@ -7,7 +7,8 @@ import (
 )
 
 func newCarriers(a *app) *cobra.Command {
-	cmd := &cobra.Command{Use: "carriers", Short: "Say which installation of Drydock acts on a carrier", Args: cobra.NoArgs, RunE: helpOnly}
+	cmd := &cobra.Command{Use: "carriers", Short: "Say which installation of Drydock acts on a carrier", Args: cobra.NoArgs, RunE: helpOnly,
+		Example: "  drydock carriers confirm prod-dal10-carrier3 --reason 'restored last night'"}
 	cmd.AddCommand(newCarriersConfirm(a))
 	return cmd
 }

@@ -9,7 +9,8 @@ import (
 )
 
 func newConfig(a *app) *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "Check the configuration, or print its JSON Schema", Args: cobra.NoArgs, RunE: helpOnly}
+	cmd := &cobra.Command{Use: "config", Short: "Check the configuration, or print its JSON Schema", Args: cobra.NoArgs, RunE: helpOnly,
+		Example: "  drydock config check --config drydock.yaml"}
 	cmd.AddCommand(
 		&cobra.Command{
 			Use:   "check",

@@ -14,6 +14,7 @@ import (
 
 func newDiagnose(a *app) *cobra.Command {
 	var flags targetFlags
+	var explain bool
 	cmd := &cobra.Command{
 		Use:   "diagnose CARRIER DAEMONSET",
 		Short: "Find out why a DaemonSet is not running everywhere; changes nothing",
@@ -30,6 +31,7 @@ through kubectl's own configuration: CARRIER may then be left out, or be the nam
 Exit 0 when it is healthy, 3 when that can not be told, else 1.`,
 		Example: `  drydock diagnose prod-dal10-carrier3 node-exporter
   drydock diagnose prod-dal10-carrier3 my-agent -n tools -o json
+  drydock diagnose prod-dal10-carrier3 node-exporter --explain
   drydock diagnose --context staging node-exporter
   kubectl drydock diagnose node-exporter -n monitoring`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -37,16 +39,27 @@ Exit 0 when it is healthy, 3 when that can not be told, else 1.`,
 			if err != nil {
 				return err
 			}
-			d := diagnose(cmd.Context(), s.carrier, s.target, s.policy, time.Now())
-			if err := a.printText(d, func(w io.Writer) error { return a.terminal().diagnosis(w, d) }); err != nil {
+			d, o := diagnose(cmd.Context(), s.carrier, s.target, s.policy, time.Now())
+			answer := diagnosisAnswer{Diagnosis: d}
+			if explain {
+				answer.Questions = playbook.Explain(s.policy, o, playbook.Memory{})
+			}
+			if err := a.printText(answer, func(w io.Writer) error { return a.terminal().diagnosis(w, answer) }); err != nil {
 				return err
 			}
 			return exitOf(d.Finding)
 		},
 	}
 	flags.register(a, cmd)
+	cmd.Flags().BoolVar(&explain, "explain", false, "show each question, what it saw, and what would turn its answer around")
 	cmd.Args = flags.args(a)
 	return cmd
+}
+
+// diagnosisAnswer is what "drydock diagnose" prints; the questions only with --explain.
+type diagnosisAnswer struct {
+	api.Diagnosis
+	Questions []playbook.Question `json:"questions,omitempty"`
 }
 
 // exitOf is nil for healthy, else the exit code that a finding stands for.
@@ -63,8 +76,8 @@ func exitOf(f playbook.Finding) error {
 	return answerNo()
 }
 
-func (t terminal) diagnosis(w io.Writer, d api.Diagnosis) error {
-	t.headline(w, d)
+func (t terminal) diagnosis(w io.Writer, d diagnosisAnswer) error {
+	t.headline(w, d.Diagnosis)
 	if len(d.Nodes) > 0 {
 		fmt.Fprintln(w)
 		t.picture(w, d.Nodes)
@@ -77,6 +90,10 @@ func (t terminal) diagnosis(w io.Writer, d api.Diagnosis) error {
 		for i, a := range d.Plan {
 			fmt.Fprintln(w, t.clip(fmt.Sprintf("%3d. %s", i+1, one(a.String()))))
 		}
+	}
+	if len(d.Questions) > 0 {
+		fmt.Fprintln(w)
+		t.questions(w, d.Questions)
 	}
 	return nil
 }

@@ -39,7 +39,7 @@ the configuration or a secret is missing.`,
 				return err
 			}
 			report := d.run(cmd.Context(), timeout)
-			if err := a.print(report, func(w io.Writer) { a.doctorRows(w, report) }); err != nil {
+			if err := a.printText(report, func(w io.Writer) error { a.terminal().doctorRows(w, report); return nil }); err != nil {
 				return err
 			}
 			return report.exit()
@@ -141,13 +141,39 @@ func (d *doctor) run(ctx context.Context, timeout time.Duration) doctorReport {
 	return report
 }
 
-func (a *app) doctorRows(w io.Writer, r doctorReport) {
-	fmt.Fprintln(w, "STATUS\tCHECK\tSAW")
+// doctorRows breaks long lines instead of clipping them: their end says what to do.
+func (t terminal) doctorRows(w io.Writer, r doctorReport) {
+	names := len("CHECK")
+	for _, c := range r.Checks {
+		names = max(names, len([]rune(one(c.Name))))
+	}
+	const statuses = 7
+	indent := statuses + 3 + names + 3
+	const least = 30 // columns for what was seen; with less, it goes on lines of its own
+	below := t.width > 0 && t.width-indent < least
+	if !below {
+		fmt.Fprintf(w, "%-*s   %-*s   %s\n", statuses, "STATUS", names, "CHECK", "SAW")
+	}
 	for _, c := range r.Checks {
 		saw := one(c.Saw)
 		if c.Mend != "" {
 			saw += "; " + one(c.Mend)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\n", c.Status, one(c.Name), saw)
+		status := t.paint(styleOfCheck(c.Status), fmt.Sprintf("%-*s", statuses, c.Status))
+		if below {
+			fmt.Fprintf(w, "%s   %s\n  %s\n", status, one(c.Name), t.wrap(saw, 2))
+		} else {
+			fmt.Fprintf(w, "%s   %-*s   %s\n", status, names, one(c.Name), t.wrap(saw, indent))
+		}
 	}
+}
+
+func styleOfCheck(status string) style {
+	switch status {
+	case checkOK:
+		return green
+	case checkNo, checkFailed:
+		return red
+	}
+	return faint
 }

@@ -22,6 +22,7 @@ Without a server and a database it works too: a file data_dir/kill-switch (or da
 replica that sees it. --file makes or removes that file here, so it is for the machine, or the volume, of the server:
 
   drydock kill-switch on --file --reason 'the database is down'`,
+		Example: "  drydock kill-switch on --carrier prod-dal10-carrier3 --reason 'network maintenance'\n  drydock kill-switch off --carrier prod-dal10-carrier3 --reason over",
 	}
 	cmd.AddCommand(newKillSwitchTo(a, true), newKillSwitchTo(a, false))
 	return cmd

@@ -10,18 +10,20 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/drydock/drydock/migrations"
+	"github.com/drydock/drydock/store/privatepg"
 )
 
 func newMigrate(a *app) *cobra.Command {
-	cmd := &cobra.Command{Use: "migrate", Short: "Bring the database's schema up to date", Args: cobra.NoArgs, RunE: helpOnly}
+	cmd := &cobra.Command{Use: "migrate", Short: "Bring the database's schema up to date", Args: cobra.NoArgs, RunE: helpOnly,
+		Example: "  drydock migrate status"}
 	step := func(use, short, example string, do func(context.Context, string) error) *cobra.Command {
 		return &cobra.Command{
 			Use: use, Short: short, Example: "  " + example, Args: exactArgs(0),
 			RunE: func(cmd *cobra.Command, _ []string) error {
+				if do == nil {
+					return a.statusOfDatabase(cmd.Context())
+				}
 				return a.withDatabase(cmd.Context(), func(ctx context.Context, url string) error {
-					if do == nil {
-						return a.migrateStatus(ctx, url)
-					}
 					if err := do(ctx, url); err != nil {
 						return remotef("%w", err)
 					}
@@ -41,6 +43,20 @@ func newMigrate(a *app) *cobra.Command {
 		step("status", "Print where the database stands; exit 1 when migrations are pending", "drydock migrate status -o json", nil),
 	)
 	return cmd
+}
+
+// statusOfDatabase looks at the private Postgres also while a server runs it.
+func (a *app) statusOfDatabase(ctx context.Context) error {
+	cfg, err := a.config()
+	if err != nil {
+		return err
+	}
+	if cfg.DatabaseURL == nil {
+		if url, err := privatepg.Running(ctx, cfg.path(cfg.DataDir)); err == nil {
+			return a.migrateStatus(ctx, url)
+		}
+	}
+	return a.withDatabase(ctx, a.migrateStatus)
 }
 
 type migrationStatus struct {

@@ -13,7 +13,8 @@ import (
 )
 
 func newPagerDuty(a *app) *cobra.Command {
-	cmd := &cobra.Command{Use: "pagerduty", Short: "Connect a PagerDuty account", Args: cobra.NoArgs, RunE: helpOnly}
+	cmd := &cobra.Command{Use: "pagerduty", Short: "Connect a PagerDuty account", Args: cobra.NoArgs, RunE: helpOnly,
+		Example: "  drydock pagerduty connect --secret-file webhook-secret"}
 	cmd.AddCommand(newPagerDutyConnect(a))
 	return cmd
 }

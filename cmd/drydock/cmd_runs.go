@@ -13,9 +13,10 @@ import (
 )
 
 func newRuns(a *app) *cobra.Command {
-	cmd := &cobra.Command{Use: "runs", Short: "List, show, watch, retrigger and cancel runs on a server", Args: cobra.NoArgs, RunE: helpOnly}
-	cmd.AddCommand(newRunsList(a), newRunsGet(a), newRunsWatch(a), newRunsRetrigger(a), newRunsCancel(a),
-		newRunsApprove(a))
+	cmd := &cobra.Command{Use: "runs", Short: "List, show, watch, explain, retrigger and cancel runs on a server", Args: cobra.NoArgs, RunE: helpOnly,
+		Example: "  drydock runs list --outcome escalated\n  drydock runs watch 0198c5d2-7f4e-7a61-9d0e-0d5c2a3b4c5d"}
+	cmd.AddCommand(newRunsList(a), newRunsGet(a), newRunsWatch(a), newRunsExplain(a), newRunsRetrigger(a), newRunsCancel(a),
+		newRunsApprove(a), newRunsBackup(a))
 	return cmd
 }
 
@@ -187,10 +188,15 @@ func newRunsGet(a *app) *cobra.Command {
 func (t terminal) run(w io.Writer, r client.RunDetail) error {
 	facts := [][2]string{
 		{"id", r.ID}, {"carrier", r.Carrier}, {"daemonset", r.Namespace + "/" + r.Daemonset}, {"mode", string(r.Mode)}, {"state", string(r.State)},
-		{"finding", string(r.Finding)}, {"why", r.Why}, {"started", r.StartedAt.Format(time.RFC3339)},
+		{"finding", string(r.Finding)}, {"why", r.Why}, {"trigger", string(r.Trigger)}, {"started", r.StartedAt.Format(time.RFC3339)},
+	}
+	if r.RetriggeredFrom != nil {
+		facts = append(facts, [2]string{"after run", *r.RetriggeredFrom})
 	}
 	if r.FinishedAt != nil {
 		facts = append(facts, [2]string{"finished", r.FinishedAt.Format(time.RFC3339)})
+	} else if r.Deadline != nil {
+		facts = append(facts, [2]string{"deadline", r.Deadline.Format(time.RFC3339)})
 	}
 	if r.PlanHash != nil && *r.PlanHash != "" {
 		facts = append(facts, [2]string{"plan hash", *r.PlanHash})
@@ -213,10 +219,10 @@ func (t terminal) run(w io.Writer, r client.RunDetail) error {
 			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\n", k.Seq, k.At.UTC().Format(time.TimeOnly), one(string(k.To)), dash(one(string(k.Finding))), one(k.Why))
 		}
 		if len(r.Intents) > 0 {
-			fmt.Fprintln(w, "\nINTENT\tACTION\tON\tRESULT")
+			fmt.Fprintln(w, "\nINTENT\tAT\tACTION\tON\tRESULT")
 		}
 		for _, i := range r.Intents {
-			fmt.Fprintf(w, "%d\t%s\t%s\t%s\n", i.Seq, one(string(i.Kind)), objectName(i.Target), intentResult(i))
+			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\n", i.Seq, i.PromisedAt.UTC().Format(time.TimeOnly), one(string(i.Kind)), objectName(i.Target), intentResult(i))
 		}
 	})
 }
@@ -288,7 +294,7 @@ func newRunsApprove(a *app) *cobra.Command {
 				hash = args[1]
 			}
 			if hash == "" {
-				return usagef("--plan-hash is missing: \"drydock runs get %s\" shows it with the plan", one(args[0]))
+				return usagef("--plan-hash is missing: \"drydock runs get %s\" shows it, and the newest note has the plan", one(args[0]))
 			}
 			c, err := a.client()
 			if err != nil {

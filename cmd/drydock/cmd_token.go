@@ -12,7 +12,7 @@ import (
 )
 
 func newToken(a *app) *cobra.Command {
-	cmd := &cobra.Command{Use: "token", Short: "Make API tokens", Args: cobra.NoArgs, RunE: helpOnly}
+	cmd := &cobra.Command{Use: "token", Short: "Make API tokens", Args: cobra.NoArgs, RunE: helpOnly, Example: "  drydock token new"}
 	cmd.AddCommand(&cobra.Command{
 		Use:   "new",
 		Short: "Make an API token and its SHA-256",

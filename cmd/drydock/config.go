@@ -23,20 +23,20 @@ type Config struct {
 	Mode          playbook.Mode        `yaml:"mode" enum:"observe,approve,act" doc:"how far runs may go; a carrier's own wins"`
 	OnAcknowledge string               `yaml:"on_acknowledge" enum:"stop,continue" doc:"what a person's acknowledge during a run means"`
 	Approvers     []string             `yaml:"approvers" doc:"PagerDuty user ids whose note \"drydock approve <hash>\" counts"`
-	PagerDuty     PagerDuty            `yaml:"pagerduty"`
+	PagerDuty     PagerDuty            `yaml:"pagerduty" doc:"how incidents are read and written"`
 	SelfAlert     *SelfAlert           `yaml:"self_alert" doc:"a PagerDuty service that Drydock does not watch; needed for mode act"`
 	DeadManURL    *Secret              `yaml:"deadman_url" doc:"address that is called once a minute while Drydock works; whoever listens there raises an alarm when the calls stay out"`
 	APITokens     []APIToken           `yaml:"api_tokens" doc:"bearer tokens; only the SHA-256 is kept"`
 	OIDC          *OIDC                `yaml:"oidc" doc:"a login server whose ID tokens are taken as bearer tokens; absent: none"`
-	Carriers      []Carrier            `yaml:"carriers"`
+	Carriers      []Carrier            `yaml:"carriers" doc:"the Kubernetes clusters"`
 	CarrierDir    string               `yaml:"carrier_dir" doc:"every kubeconfig in it is a carrier named after its file"`
 	DaemonSets    []DaemonSet          `yaml:"daemonsets" doc:"absent: the three DaemonSets of the runbook"`
 	Promotions    map[string]Promotion `yaml:"promotions" doc:"how a component is deployed again, by its name"`
 	TitleRules    []string             `yaml:"title_rules" doc:"regular expressions with the groups carrier, daemonset, region, namespace; tried before the built-in rules"`
 	DiskTitles    []string             `yaml:"disk_titles" doc:"regular expressions for titles of disk-space incidents"`
-	Timing        Timing               `yaml:"timing"`
-	Limits        Limits               `yaml:"limits"`
-	Retention     Retention            `yaml:"retention"`
+	Timing        Timing               `yaml:"timing" doc:"how long is looked and waited"`
+	Limits        Limits               `yaml:"limits" doc:"budgets; every replica counts on the same ones"`
+	Retention     Retention            `yaml:"retention" doc:"how long the history is kept"`
 
 	file string // where it was read; empty for the built-in configuration
 }
@@ -48,14 +48,14 @@ type PagerDuty struct {
 	From           string   `yaml:"from" doc:"e-mail of Drydock's own PagerDuty user"`
 	WebhookSecrets []Secret `yaml:"webhook_secrets" doc:"several while rotating; none: every webhook is refused with 401"`
 	ServiceIDs     []string `yaml:"service_ids" doc:"services that are reconciled; empty: all"`
-	ReconcileEvery Duration `yaml:"reconcile_every"`
+	ReconcileEvery Duration `yaml:"reconcile_every" doc:"how often the open incidents are listed, in case a webhook was lost"`
 	Acknowledge    bool     `yaml:"acknowledge" doc:"acknowledge incidents when a run starts; off, the escalation stays the dead-man's switch"`
 }
 
 // SelfAlert is where Drydock pages about itself.
 type SelfAlert struct {
 	RoutingKey *Secret `yaml:"routing_key" schema:"required" doc:"Events API v2 integration key"`
-	EventsURL  string  `yaml:"events_url"`
+	EventsURL  string  `yaml:"events_url" doc:"absent: https://events.pagerduty.com"`
 }
 
 // APIToken is a bearer token by its hash.
@@ -84,13 +84,13 @@ type OIDCGroup struct {
 // Carrier is one Kubernetes cluster.
 type Carrier struct {
 	Name              string            `yaml:"name" schema:"required" doc:"as it appears in incident titles"`
-	Kubeconfig        string            `yaml:"kubeconfig" schema:"required"`
+	Kubeconfig        string            `yaml:"kubeconfig" schema:"required" doc:"its file"`
 	Context           string            `yaml:"context" doc:"empty: the kubeconfig's current context"`
 	ActorKubeconfig   string            `yaml:"actor_kubeconfig" doc:"optional second identity, used only while an intent is open"`
 	Mode              playbook.Mode     `yaml:"mode" enum:"observe,approve,act" doc:"absent: the mode above"`
 	PodLimit          int               `yaml:"pod_limit" doc:"pods per node; 0: each node's allocatable.pods"`
 	DrainNamespaces   *[]string         `yaml:"drain_namespaces" doc:"namespaces whose pods may be evicted; empty: evict nothing"`
-	ControllerManager ControllerManager `yaml:"controller_manager"`
+	ControllerManager ControllerManager `yaml:"controller_manager" doc:"how a stuck controller-manager may be restarted"`
 }
 
 // ControllerManager says how a carrier's controller-manager is restarted.
@@ -156,15 +156,15 @@ type Jenkins struct {
 type Timing struct {
 	Tick             Duration `yaml:"tick" doc:"between two looks of a run"`
 	Soak             Duration `yaml:"soak" doc:"how long a carrier must stay healthy before its incident is resolved"`
-	AbsentConfirm    Duration `yaml:"absent_confirm"`
-	FullConfirm      Duration `yaml:"full_confirm"`
-	UncoveredConfirm Duration `yaml:"uncovered_confirm"`
-	StuckConfirm     Duration `yaml:"stuck_confirm"`
-	QuietAfterNewPod Duration `yaml:"quiet_after_new_pod"`
-	EvictWait        Duration `yaml:"evict_wait"`
-	DiskWait         Duration `yaml:"disk_wait"`
-	RedeployWait     Duration `yaml:"redeploy_wait"`
-	Approval         Duration `yaml:"approval"`
+	AbsentConfirm    Duration `yaml:"absent_confirm" doc:"between the two 404 that make a DaemonSet absent"`
+	FullConfirm      Duration `yaml:"full_confirm" doc:"how long a node must be seen full"`
+	UncoveredConfirm Duration `yaml:"uncovered_confirm" doc:"how long a node must be seen without a daemon pod"`
+	StuckConfirm     Duration `yaml:"stuck_confirm" doc:"how long the controller must be seen behind"`
+	QuietAfterNewPod Duration `yaml:"quiet_after_new_pod" doc:"no change for so long after a new daemon pod has appeared"`
+	EvictWait        Duration `yaml:"evict_wait" doc:"for a drained node to get its daemon pod"`
+	DiskWait         Duration `yaml:"disk_wait" doc:"for a disk-space incident to be cleared"`
+	RedeployWait     Duration `yaml:"redeploy_wait" doc:"for a promotion to bring the DaemonSet back"`
+	Approval         Duration `yaml:"approval" doc:"for a person's approval"`
 	Deadline         Duration `yaml:"deadline" doc:"of a run; it does not count disk, approval and claim waits"`
 	Lease            Duration `yaml:"lease" doc:"how long a silent replica keeps a target"`
 }
@@ -172,22 +172,22 @@ type Timing struct {
 // Limits is playbook.Limits as it is written in the file.
 type Limits struct {
 	CordonedNodes       int     `yaml:"cordoned_nodes" doc:"per carrier at one time; 0: 1 under 200 nodes, else 2"`
-	EvictionsPerNode    int     `yaml:"evictions_per_node"`
-	EvictionsPerRun     int     `yaml:"evictions_per_run"`
+	EvictionsPerNode    int     `yaml:"evictions_per_node" doc:"per run"`
+	EvictionsPerRun     int     `yaml:"evictions_per_run" doc:"over all its nodes"`
 	EvictionsPerHour    int     `yaml:"evictions_per_hour" doc:"per carrier"`
-	EvictionsPerHourAll int     `yaml:"evictions_per_hour_all"`
-	ReappliesPer6h      int     `yaml:"reapplies_per_6h"`
-	PromotionsPer6h     int     `yaml:"promotions_per_6h"`
-	RestartsPerDay      int     `yaml:"restarts_per_day"`
+	EvictionsPerHourAll int     `yaml:"evictions_per_hour_all" doc:"over all carriers"`
+	ReappliesPer6h      int     `yaml:"reapplies_per_6h" doc:"per DaemonSet"`
+	PromotionsPer6h     int     `yaml:"promotions_per_6h" doc:"per carrier and component"`
+	RestartsPerDay      int     `yaml:"restarts_per_day" doc:"of the controller-manager, per carrier"`
 	MissingNodesShare   float64 `yaml:"missing_nodes_share" doc:"drain and reapply are refused above max(missing_nodes_min, this share of the expected nodes)"`
-	MissingNodesMin     int     `yaml:"missing_nodes_min"`
+	MissingNodesMin     int     `yaml:"missing_nodes_min" doc:"see missing_nodes_share"`
 	IneffectiveRuns     int     `yaml:"ineffective_runs" doc:"runs without effect that open a target's breaker for an hour"`
 }
 
 // Retention is how long the history is kept.
 type Retention struct {
-	Runs   Duration `yaml:"runs"`
-	Events Duration `yaml:"events"`
+	Runs   Duration `yaml:"runs" doc:"runs, with all that they saw and did"`
+	Events Duration `yaml:"events" doc:"webhooks as they came in"`
 }
 
 // Roles of a replica.

@@ -8,6 +8,8 @@ import (
 	"time"
 )
 
+//go:generate sh -c "go run . config schema | go run ../../docs/gen/configuration >../../docs/configuration.md"
+
 // configSchema is the JSON Schema of drydock.yaml, read off the tags of Config, so that it can not fall behind.
 func configSchema() map[string]any {
 	s := schemaOf(reflect.TypeFor[Config](), reflect.ValueOf(defaultConfig()))

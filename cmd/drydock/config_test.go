@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/drydock/drydock/playbook"
@@ -340,6 +342,53 @@ func TestConfigSchemaCoversEveryKey(t *testing.T) {
 	for _, want := range []string{`"default":"400d"`, `"default":"2m"`, `"additionalProperties":false`, `"enum":["observe","approve","act"]`} {
 		if !strings.Contains(string(b), want) {
 			t.Errorf("schema lacks %s", want)
+		}
+	}
+}
+
+// The schema takes what the program takes, and refuses what it refuses: editors go by it.
+func TestConfigSchemaOnExamples(t *testing.T) {
+	t.Parallel()
+	b, err := json.Marshal(configSchema())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var schema openapi3.Schema
+	if err := json.Unmarshal(b, &schema); err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		text  string
+		valid bool
+	}{
+		"the example":         {readFile(t, filepath.Join("..", "..", "drydock.yaml")), true},
+		"nothing":             {"{}", true},
+		"an unknown key":      {"modus: act", false},
+		"a value of no list":  {"mode: loud", false},
+		"a secret in clear":   {"database_url: postgres://u:p@h/d", false},
+		"two kinds of secret": {"database_url: {env: A, file: b}", false},
+		"no duration":         {"timing: {tick: soon}", false},
+		"days":                {"retention: {runs: 30d}", true},
+		"a nameless carrier":  {"carriers: [{kubeconfig: k}]", false},
+		"a text for a number": {"limits: {evictions_per_run: many}", false},
+	} {
+		var value map[string]any
+		if err := yaml.Unmarshal([]byte(tt.text), &value); err != nil {
+			t.Fatal(err)
+		}
+		text, err := json.Marshal(value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var plain any
+		if err := json.Unmarshal(text, &plain); err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.VisitJSON(plain, openapi3.EnableJSONSchema2020()); (err == nil) != tt.valid {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := parseConfig("drydock.yaml", []byte(tt.text)); (err == nil) != tt.valid {
+			t.Errorf("%s: the program says %v", name, err)
 		}
 	}
 }

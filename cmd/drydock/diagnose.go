@@ -42,14 +42,14 @@ func look[D any](ctx context.Context, s *sight, o *playbook.Observation, decide 
 	return d
 }
 
-// diagnose looks at a target once, and changes nothing.
-func diagnose(ctx context.Context, carrier playbook.Carrier, t playbook.Target, p playbook.Policy, now time.Time) api.Diagnosis {
+// diagnose looks at a target once, and changes nothing. The observation is what it saw.
+func diagnose(ctx context.Context, carrier playbook.Carrier, t playbook.Target, p playbook.Policy, now time.Time) (api.Diagnosis, playbook.Observation) {
 	o := playbook.Observation{At: now.UTC(), Target: t}
 	d := look(ctx, &sight{target: t, policy: p, carrier: carrier}, &o, func() (playbook.Diagnosis, []playbook.Want) {
 		d := playbook.Diagnose(p, o, nil)
 		return d, d.Wants
 	}, nil)
-	return api.NewDiagnosis(t, o.Compact(), d, playbook.Plan(p, newcomer(t, p, now), o))
+	return api.NewDiagnosis(t, o.Compact(), d, playbook.Plan(p, newcomer(t, p, now), o)), o
 }
 
 // unread is a carrier that the registry could not open: nothing about it is known.
@@ -127,7 +127,8 @@ func (c *carriers) Diagnose(ctx context.Context, t playbook.Target) (api.Diagnos
 	if !slices.Contains(c.Names(), t.Carrier) {
 		return api.Diagnosis{}, api.ErrNoCarrier
 	}
-	return diagnose(ctx, c.open(t.Carrier), t, c.policy(t), c.now()), nil
+	d, _ := diagnose(ctx, c.open(t.Carrier), t, c.policy(t), c.now())
+	return d, nil
 }
 
 func (c *carriers) open(name string) playbook.Carrier {

@@ -71,7 +71,7 @@ func (d *doctor) secrets() error {
 // checks lists every check, in the order of the report.
 func (d *doctor) checks() []examination {
 	checks := []examination{
-		{"database", d.database}, {"runs", d.runs}, {"last webhook", d.lastWebhook},
+		{"database", d.database}, {"river", d.river}, {"runs", d.runs}, {"last webhook", d.lastWebhook},
 		{"pagerduty token", d.token}, {"pagerduty from", d.from}, {"pagerduty subscriptions", d.subscriptions},
 	}
 	seen := map[string]bool{}
@@ -154,6 +154,20 @@ func (d *doctor) history(ctx context.Context, use func(*store.Store) checkResult
 		}
 		defer st.Close()
 		return use(st)
+	})
+}
+
+// river: a server works the jobs. Of those that do, River elects one to look after the others' lost jobs.
+func (d *doctor) river(ctx context.Context) checkResult {
+	return d.history(ctx, func(st *store.Store) checkResult {
+		s, err := st.Stats(ctx)
+		switch {
+		case err != nil:
+			return failed("run \"drydock migrate status\"", err)
+		case s.Leader == "":
+			return no("start \"drydock serve\" with role all or worker", "nobody works the jobs: River has no leader")
+		}
+		return ok("its leader is %s", s.Leader)
 	})
 }
 

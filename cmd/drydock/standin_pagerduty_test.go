@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -11,7 +12,8 @@ import (
 type standInPagerDuty struct {
 	mu            sync.Mutex
 	onCall        bool
-	levels        int
+	levels        int    // of every escalation policy; negative: there is none
+	email         string // of the token's user; empty: drydock@example.com
 	subscriptions []map[string]any
 }
 
@@ -27,7 +29,7 @@ func (p *standInPagerDuty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Header.Get("Authorization") != "Token token=good":
 		send(401, map[string]any{"error": map[string]any{"message": "Unauthorized", "code": 2006}})
 	case r.URL.Path == "/users/me":
-		send(200, map[string]any{"user": map[string]string{"id": "PBOTUSER", "name": "Drydock", "email": "drydock@example.com"}})
+		send(200, map[string]any{"user": map[string]string{"id": "PBOTUSER", "name": "Drydock", "email": cmp.Or(p.email, "drydock@example.com")}})
 	case r.URL.Path == "/incidents":
 		send(200, map[string]any{"incidents": []any{}, "more": false})
 	case r.URL.Path == "/oncalls":
@@ -36,7 +38,7 @@ func (p *standInPagerDuty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			list = append(list, map[string]any{"escalation_policy": map[string]string{"id": "PPOLICY1"}, "schedule": map[string]string{"id": "PSCHED01", "summary": "Nights"}})
 		}
 		send(200, map[string]any{"oncalls": list, "more": false})
-	case strings.HasPrefix(r.URL.Path, "/escalation_policies/"):
+	case strings.HasPrefix(r.URL.Path, "/escalation_policies/") && p.levels >= 0:
 		rules := make([]any, p.levels)
 		for i := range rules {
 			rules[i] = map[string]any{"targets": []any{map[string]string{"id": "PUSER001", "type": "user_reference"}}}

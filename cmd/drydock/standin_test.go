@@ -33,6 +33,7 @@ type standIn struct {
 	rs     []appsv1.ReplicaSet
 	pdbs   []policyv1.PodDisruptionBudget
 	denied map[string]bool // "verb resource"
+	ahead  time.Duration   // of this machine's clock
 	writes []string
 	asked  []authorizationv1.ResourceAttributes
 }
@@ -141,6 +142,7 @@ func (s *standIn) read(w http.ResponseWriter, r *http.Request) {
 	last := parts[len(parts)-1]
 	switch {
 	case r.URL.Path == "/version":
+		w.Header().Set("Date", time.Now().Add(s.ahead).UTC().Format(http.TimeFormat))
 		_ = json.NewEncoder(w).Encode(map[string]string{"gitVersion": "v1.37.2"})
 	case r.URL.Path == "/api/v1/nodes":
 		sendJSON(w, 200, "v1", "NodeList", corev1.NodeList{Items: s.nodes})
