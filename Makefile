@@ -40,7 +40,7 @@ demo: ## the runbook's four example alerts, broken and repaired on real control 
 
 .PHONY: test
 test: ## the whole suite, against real Postgres and the real control plane
-	@tools/need postgres gcc sshd spin
+	@tools/need postgres gcc sshd spin chromium
 	@$(MAKE) build testbed
 	docs/model/check "0 1" "1 0"
 	go test -race -count=1 -timeout 20m $$(go list ./... | grep -vE '^[^/]+/[^/]+/[^/]+/($(ONE_THREAD))$$')
