@@ -1,9 +1,12 @@
 package controlplane
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
@@ -19,13 +22,27 @@ func (c *Cluster) IssueKubeconfig(user string, groups ...string) (string, error)
 	if err != nil {
 		return "", fmt.Errorf("issue kubeconfig: %w", err)
 	}
+	return c.writeKubeconfig(user, &clientcmdapi.AuthInfo{ClientCertificateData: pair.cert, ClientKeyData: pair.key})
+}
+
+// ServiceAccountKubeconfig writes a kubeconfig with a token for a ServiceAccount that
+// exists, good for an hour, and returns its path.
+func (c *Cluster) ServiceAccountKubeconfig(ctx context.Context, namespace, name string) (string, error) {
+	issued, err := c.client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, name, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	if err != nil {
+		return "", fmt.Errorf("request token of ServiceAccount %s/%s: %w", namespace, name, err)
+	}
+	return c.writeKubeconfig(namespace+"-"+name, &clientcmdapi.AuthInfo{Token: issued.Status.Token})
+}
+
+func (c *Cluster) writeKubeconfig(user string, credentials *clientcmdapi.AuthInfo) (string, error) {
 	name := c.options.Name
 	config := clientcmdapi.NewConfig()
 	config.Clusters[name] = &clientcmdapi.Cluster{
 		Server:                   fmt.Sprintf("https://127.0.0.1:%d", c.ports.apiServer),
 		CertificateAuthorityData: c.ca.certPEM(),
 	}
-	config.AuthInfos[user] = &clientcmdapi.AuthInfo{ClientCertificateData: pair.cert, ClientKeyData: pair.key}
+	config.AuthInfos[user] = credentials
 	config.Contexts[name] = &clientcmdapi.Context{Cluster: name, AuthInfo: user}
 	config.CurrentContext = name
 
