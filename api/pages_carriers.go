@@ -199,10 +199,9 @@ func (p *pages) diagnosis(c *gin.Context, base page) error {
 	}
 	base.Here = "carriers"
 	data := diagnosisPage{page: base, Diagnosis: found, Took: brief(p.server.Now().Sub(began)), State: stateView{"bad", "▲", plainWords(string(found.Finding))}}
-	switch found.Finding {
-	case playbook.FindingHealthy:
+	if found.Finding == playbook.FindingHealthy {
 		data.State = stateView{"good", "✓", "healthy"}
-	case playbook.FindingUnknown:
+	} else if found.Finding == playbook.FindingUnknown {
 		data.State = stateView{"warn", "?", "unknown"}
 	}
 	if len(found.Nodes) > 0 {

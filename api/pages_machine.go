@@ -178,10 +178,10 @@ func edgePath(from, to playbook.State) string {
 
 // queuedOffset keeps the lines from the queue apart where they arrive.
 func queuedOffset(to playbook.State) int {
-	switch to {
-	case playbook.Unwinding:
+	if to == playbook.Unwinding {
 		return 12
-	case playbook.StateStoodDown:
+	}
+	if to == playbook.StateStoodDown {
 		return boxWidth/2 + 8 // past the box below it
 	}
 	return 0

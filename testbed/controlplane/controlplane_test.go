@@ -36,12 +36,12 @@ const (
 var cluster *controlplane.Cluster
 
 func TestMain(m *testing.M) {
-	clustertest.Main(m, controlplane.Options{
+	os.Exit(clustertest.Run(context.Background(), m, controlplane.Options{
 		Name:    "prod-dal10-carrier3",
 		Nodes:   nodes,
 		Masters: masters,
 		Log:     slog.New(slog.NewTextHandler(os.Stderr, nil)),
-	}, &cluster)
+	}, &cluster))
 }
 
 // setup gives a test its deadline, its client, and a namespace that no other has.

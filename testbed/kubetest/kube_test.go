@@ -29,9 +29,9 @@ const carrierName = "prod-dal10-carrier3"
 var cluster *controlplane.Cluster
 
 func TestMain(m *testing.M) {
-	clustertest.Main(m, controlplane.Options{
+	os.Exit(clustertest.Run(context.Background(), m, controlplane.Options{
 		Name: carrierName, Nodes: 12, Masters: 1, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
-	}, &cluster)
+	}, &cluster))
 }
 
 // worker is the name of the n-th node, from 1.

@@ -13,16 +13,10 @@ import (
 	"github.com/drydock/drydock/testbed/controlplane"
 )
 
-// Main is a package's TestMain: it starts a control plane, puts it in cluster,
-// runs the tests, stops the control plane and ends the process. A control plane
-// that can not be started or stopped fails the package.
-func Main(m *testing.M, opts controlplane.Options, cluster **controlplane.Cluster) {
-	os.Exit(run(m, opts, cluster))
-}
-
-func run(m *testing.M, opts controlplane.Options, cluster **controlplane.Cluster) int {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
-	defer cancel()
+// Run is a package's TestMain but for its end: it starts a control plane, puts it
+// in cluster, runs the tests, stops the control plane and returns the exit code.
+// A control plane that can not be started or stopped fails the package.
+func Run(ctx context.Context, m *testing.M, opts controlplane.Options, cluster **controlplane.Cluster) int {
 	started, err := controlplane.Start(ctx, opts)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +23,7 @@ const carrier = "prod-dal12-carrier2"
 var cluster *controlplane.Cluster
 
 func TestMain(m *testing.M) {
-	clustertest.Main(m, controlplane.Options{Name: carrier, Nodes: 3}, &cluster)
+	os.Exit(clustertest.Run(context.Background(), m, controlplane.Options{Name: carrier, Nodes: 3}, &cluster))
 }
 
 func clusters() map[string]*rest.Config {
