@@ -68,7 +68,7 @@ func (p *pages) login(c *gin.Context) {
 
 // enter takes the form.
 func (p *pages) enter(c *gin.Context) {
-	if err := sameSite(c.Request); err != nil {
+	if !sameSite(c.Request) {
 		p.loginPage(c, http.StatusForbidden, "The form came from another site.")
 		return
 	}
@@ -86,7 +86,7 @@ func (p *pages) enter(c *gin.Context) {
 }
 
 func (p *pages) leave(c *gin.Context) {
-	if err := sameSite(c.Request); err != nil {
+	if !sameSite(c.Request) {
 		p.loginPage(c, http.StatusForbidden, "The form came from another site.")
 		return
 	}
@@ -110,10 +110,10 @@ func (p *pages) setCookie(c *gin.Context, name, value string, site http.SameSite
 	http.SetCookie(c.Writer, cookie)
 }
 
-// sameSite refuses a form that another site's page sent.
-func sameSite(r *http.Request) error {
+// sameSite reports whether a form was sent by a page of ours and not by another site's.
+func sameSite(r *http.Request) bool {
 	var protection http.CrossOriginProtection
-	return protection.Check(r)
+	return protection.Check(r) == nil
 }
 
 // localPath keeps a redirect on this server.

@@ -29,7 +29,7 @@ func (a *answer) WriteHeader(status int)      { a.status = status }
 
 // order sends an order to the API. The refusal is nil when it was carried out.
 func (p *pages) order(c *gin.Context, method, path, name string, body map[string]any) (*answer, *refusal, error) {
-	if sameSite(c.Request) != nil {
+	if !sameSite(c.Request) {
 		return nil, &refusal{name, "Not sent", "The form came from another site."}, nil
 	}
 	text, err := json.Marshal(body)
