@@ -10,7 +10,7 @@ import (
 
 var (
 	shellBlock = regexp.MustCompile("(?ms)^ *```sh\n(.*?)^ *```")
-	ourCommand = regexp.MustCompile(`(?:^|\s|\|)(?:bin/)?(drydock|kubectl drydock) (.*)$`)
+	ourCommand = regexp.MustCompile(`(?:^|\||&&)\s*(?:\w+=\S+ )*(?:bin/)?(drydock|kubectl drydock) (.*)$`)
 	shellWord  = regexp.MustCompile(`'[^']*'|"[^"]*"|\S+`)
 )
 

@@ -341,7 +341,10 @@ func TestServeOnAPrivatePostgres(t *testing.T) {
 			done <- run(ctx, []string{"serve", "--config", file}, func(string) string { return "" }, io.Discard, stderr)
 		}()
 		eventually(t, "the server is ready", func() bool { return readyLine.MatchString(stderr.String()) })
-		second := drydock(t.Context(), nil, "migrate", "status", "--config", file)
+		if status := drydock(t.Context(), nil, "migrate", "status", "--config", file); status.code != exitDone {
+			t.Errorf("a look beside the server: exit %d, %s", status.code, status.stderr)
+		}
+		second := drydock(t.Context(), nil, "migrate", "up", "--config", file)
 		if second.code != exitUsage || !strings.Contains(second.stderr, "another Drydock runs in data_dir") {
 			t.Errorf("second owner of the data: exit %d, %s", second.code, second.stderr)
 		}

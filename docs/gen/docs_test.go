@@ -107,6 +107,11 @@ var runBy = map[string]string{
 	"kubectl drydock plan":         "cmd/drydock/testdata/script/kubectl.txtar",
 	"kubectl get nodes":            "testbed/kubetest/do_test.go:TestCordonIsOursAndUndone", // the marks; kubectl itself is Kubernetes'
 	"kubectl apply -f":             "testbed/kubetest/rights_test.go:TestTwoIdentitiesWithLeastRights",
+	"kubectl create token":         carriersPage,
+	"kubectl config view":          carriersPage,
+	"kubectl --kubeconfig":         carriersPage,
+	"kubectl --namespace":          carriersPage,
+	"sed":                          carriersPage,
 	"pg_dump --format=custom":      "cmd/drydock/backup_test.go:TestBackupAndRestore",
 	"pg_restore --no-owner":        "cmd/drydock/backup_test.go:TestBackupAndRestore",
 	"curl GET /api/v1/runs":        "api/runs_test.go:TestRunFilters",
@@ -115,6 +120,9 @@ var runBy = map[string]string{
 	"docker compose":               "docs/gen/compose_test.go:TestCompose",
 	"go test ./examples/filespace": "examples/filespace/filespace_test.go:TestNight",
 }
+
+// carriersPage runs all of docs/carriers.md, from its first block to its last.
+const carriersPage = "testbed/deploytest/carriers_test.go:TestCarriersPage"
 
 var shells = regexp.MustCompile("(?ms)^ *```sh\n(.*?)^ *```")
 
