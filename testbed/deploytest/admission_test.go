@@ -2,6 +2,7 @@ package deploytest
 
 import (
 	"context"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -31,7 +32,7 @@ import (
 var cluster *controlplane.Cluster
 
 func TestMain(m *testing.M) {
-	clustertest.Main(m, controlplane.Options{Name: "prod-dal10-carrier3", Bare: true}, &cluster)
+	os.Exit(clustertest.Run(context.Background(), m, controlplane.Options{Name: "prod-dal10-carrier3", Bare: true}, &cluster))
 }
 
 func setup(t *testing.T) (context.Context, kubernetes.Interface) {
