@@ -50,6 +50,13 @@ func lock(path string) (*os.File, error) {
 	return f, nil
 }
 
+// unlock gives the data directory free. Closing alone would do so only when no
+// child that another goroutine is just starting holds a copy of the file.
+func unlock(f *os.File) {
+	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
+	_ = f.Close()
+}
+
 func second[T any](_ T, err error) error { return err }
 
 // predecessorPatience is how long the server of an owner that died may take

@@ -187,7 +187,7 @@ func (s *Server) release() {
 	if s.socket != "" {
 		_ = os.RemoveAll(s.socket)
 	}
-	_ = s.owner.Close() // frees the lock
+	unlock(s.owner)
 }
 
 // awaitReady waits until the server says in its pid file that it takes

@@ -140,7 +140,9 @@ func TestRestoredDatabase(t *testing.T) {
 	must(n.eventually(ctx, "the first one to find itself behind", func() error {
 		return n.postgres.stopped(ctx, incident, "the database is behind the carrier")
 	}))
-	if made := c.api.count(); made != changed {
+	// One call may have been under way when it was frozen, behind its own look at the Lease (docs/adr/0009). Without the fence an
+	// eviction, a delete and a create would follow.
+	if made := c.api.count(); made > changed+1 {
 		t.Errorf("the first one made %d changes after the other was confirmed: %v", made-changed, c.api.list()[changed:])
 	}
 	n.report(t)
