@@ -284,6 +284,9 @@ func simulated[T any](p *probe, op string, reach Reach, late time.Duration, do f
 	var none, v T
 	s, t := p.w.sim, p.w.sim.now
 	f := s.fate(op, reach, late)
+	if t.hold != nil && t.hold.ctx.Err() != nil {
+		f.blind = false // it froze in the call before, and its last look at the lease told it so
+	}
 	if f.failure == FrozenBefore {
 		s.hit(t, op, f.failure)
 		s.freeze(t.worker, f.freeze)
