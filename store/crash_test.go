@@ -383,3 +383,14 @@ func TestAFrozenReplicaHoldsUpNobody(t *testing.T) {
 		t.Errorf("the frozen replica's entry is there %d times", got)
 	}
 }
+
+// Postgres answers the COMMIT of a transaction in which a statement has failed with ROLLBACK and no error: that is not taken for done.
+func TestCommitOfAFailedTransaction(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	err := f.inTx(t.Context(), func(tx pgx.Tx) error {
+		_, _ = tx.Exec(t.Context(), `SELECT 1/0`) // a mistake: its error is lost
+		return nil
+	})
+	f.wantError(err, pgx.ErrTxCommitRollback)
+}

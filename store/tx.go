@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/drydock/drydock/playbook"
 )
@@ -22,8 +23,7 @@ func (s *Store) inTx(ctx context.Context, fn func(pgx.Tx) error) error {
 		if err := fn(t); err != nil {
 			return false, err
 		}
-		t.last.Queue("COMMIT")
-		return true, conn.SendBatch(ctx, &t.last).Close()
+		return true, commitWith(ctx, conn, &t.last)
 	})
 }
 
@@ -43,9 +43,20 @@ func (s *Store) inTwoTrips(ctx context.Context, read *pgx.Batch, write func(*pgx
 		}
 		var writes pgx.Batch
 		write(&writes)
-		writes.Queue("COMMIT")
-		return true, conn.SendBatch(ctx, &writes).Close()
+		return true, commitWith(ctx, conn, &writes)
 	})
+}
+
+// commitWith sends the last statements of a transaction and its COMMIT. Postgres answers the COMMIT of a transaction in which a
+// statement has failed with ROLLBACK, and calls that no error.
+func commitWith(ctx context.Context, conn *pgx.Conn, last *pgx.Batch) error {
+	last.Queue("COMMIT").Exec(func(tag pgconn.CommandTag) error {
+		if tag.String() != "COMMIT" {
+			return pgx.ErrTxCommitRollback
+		}
+		return nil
+	})
+	return conn.SendBatch(ctx, last).Close()
 }
 
 // onConn lends fn a connection for one transaction, which is rolled back when fn fails. fn tells whether it had asked for the
