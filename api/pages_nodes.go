@@ -16,20 +16,22 @@ import (
 type verdictView struct {
 	Verdict playbook.NodeVerdict
 	Letter  string
-	Text    string
 }
 
+// Text is the verdict in words.
+func (v verdictView) Text() string { return plainWords(string(v.Verdict)) }
+
 var verdictViews = []verdictView{ // worst first
-	{playbook.VerdictNodeFull, "F", "node full"},
-	{playbook.VerdictUncovered, "U", "uncovered"},
-	{playbook.VerdictDisk, "D", "disk"},
-	{playbook.VerdictNoRoom, "R", "no room"},
-	{playbook.VerdictNodeDown, "X", "node down"},
-	{playbook.VerdictMalfunctioning, "M", "malfunctioning"},
-	{playbook.VerdictUnknown, "?", "unknown"},
-	{playbook.VerdictRollingOut, "r", "rolling out"},
-	{playbook.VerdictCovered, "·", "covered"},
-	{playbook.VerdictExcluded, "-", "excluded"},
+	{playbook.VerdictNodeFull, "F"},
+	{playbook.VerdictUncovered, "U"},
+	{playbook.VerdictDisk, "D"},
+	{playbook.VerdictNoRoom, "R"},
+	{playbook.VerdictNodeDown, "X"},
+	{playbook.VerdictMalfunctioning, "M"},
+	{playbook.VerdictUnknown, "?"},
+	{playbook.VerdictRollingOut, "r"},
+	{playbook.VerdictCovered, "·"},
+	{playbook.VerdictExcluded, "-"},
 }
 
 func newVerdictView(v playbook.NodeVerdict) verdictView {
@@ -38,7 +40,7 @@ func newVerdictView(v playbook.NodeVerdict) verdictView {
 			return view
 		}
 	}
-	return verdictView{playbook.VerdictUnknown, "?", plainWords(string(v))}
+	return verdictView{v, "?"}
 }
 
 type nodePath struct {
@@ -168,7 +170,7 @@ func newNodeMap(title string, names []string, verdicts map[string]playbook.NodeV
 		}
 		m.Paths = append(m.Paths, nodePath{view.Verdict, paths[view.Verdict].String()})
 		m.Counts = append(m.Counts, nodeCount{view, counts[view.Verdict]})
-		said = append(said, fmt.Sprintf("%d %s", counts[view.Verdict], view.Text))
+		said = append(said, fmt.Sprintf("%d %s", counts[view.Verdict], view.Text()))
 	}
 	m.Label = title + ": " + many(len(names), "node") + ": " + strings.Join(said, ", ")
 	return m

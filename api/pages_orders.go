@@ -13,8 +13,11 @@ import (
 // The pages' orders go through the API itself, as a request in the name of the reader: a button can do nothing that its reader's
 // token could not do, and the audit log tells the same. The form's key is the Idempotency-Key: a form that is sent twice orders once.
 
-// refusal is why an order was not carried out: it is shown beside the order's button.
-type refusal struct{ Order, Title, Detail string }
+// refusal is why an order was not carried out: it is shown beside the order's button, under the API's status.
+type refusal struct {
+	Order, Title, Detail string
+	Status               int
+}
 
 // answer is what the API answered to an order.
 type answer struct {
@@ -27,10 +30,10 @@ func (a *answer) Header() http.Header         { return a.header }
 func (a *answer) Write(b []byte) (int, error) { return a.body.Write(b) }
 func (a *answer) WriteHeader(status int)      { a.status = status }
 
-// order sends an order to the API. The refusal is nil when it was carried out.
+// order sends an order to the API: the answer when it was carried out, the refusal when it was not.
 func (p *pages) order(c *gin.Context, method, path, name string, body map[string]any) (*answer, *refusal, error) {
 	if !sameSite(c.Request) {
-		return nil, &refusal{name, "Not sent", "The form came from another site."}, nil
+		return nil, &refusal{name, "Not sent", "The form came from another site.", http.StatusForbidden}, nil
 	}
 	text, err := json.Marshal(body)
 	if err != nil {
@@ -56,7 +59,7 @@ func (p *pages) order(c *gin.Context, method, path, name string, body map[string
 	if err := json.Unmarshal(a.body.Bytes(), &told); err != nil || told.Title == "" {
 		told.Title = fmt.Sprintf("The answer was %d", a.status)
 	}
-	return a, &refusal{name, told.Title, told.Detail}, nil
+	return nil, &refusal{name, told.Title, told.Detail, a.status}, nil
 }
 
 // orderRun gives an order about a run, and goes to where it shows: onward, when that names a page, or the run.
@@ -67,11 +70,7 @@ func (p *pages) orderRun(c *gin.Context, base page, name string, body map[string
 		return err
 	}
 	if refused != nil {
-		status := http.StatusForbidden
-		if a != nil {
-			status = a.status
-		}
-		return p.showRun(c, base, status, refused)
+		return p.showRun(c, base, refused.Status, refused)
 	}
 	c.Redirect(http.StatusSeeOther, onward(a))
 	return nil
@@ -107,16 +106,12 @@ func (p *pages) setKillSwitch(c *gin.Context, base page) error {
 	if carrier != "" {
 		body["carrier"] = carrier
 	}
-	a, refused, err := p.order(c, http.MethodPut, "/api/v1/kill-switch", "kill-switch", body)
+	_, refused, err := p.order(c, http.MethodPut, "/api/v1/kill-switch", "kill-switch", body)
 	if err != nil {
 		return err
 	}
 	if refused != nil {
-		status := http.StatusForbidden
-		if a != nil {
-			status = a.status
-		}
-		p.message(c, status, base, refused.Title, refused.Detail)
+		p.message(c, refused.Status, base, refused.Title, refused.Detail)
 		return nil
 	}
 	if carrier != "" {
