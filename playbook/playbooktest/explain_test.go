@@ -12,30 +12,18 @@ import (
 func TestExplainEveryScenario(t *testing.T) {
 	t.Parallel()
 	var flips atomic.Int64
-	t.Run("scenarios", func(t *testing.T) {
-		for _, s := range Scenarios() {
-			t.Run(s.Name, func(t *testing.T) {
-				t.Parallel()
-				ledger := s.Play(t.Context(), nil).World.Ledger
-				for _, id := range ledger.Runs() {
-					run, err := Encoded(ledger.History(id))
-					if err != nil {
-						t.Fatal(err)
-					}
-					for n, tick := range run.Ticks {
-						list := playbook.ExplainTick(run, n)
-						if q, ok := playbook.Decisive(list); !ok || q.Finding != tick.Finding || q.Saw != tick.Diagnosis.Why {
-							t.Fatalf("tick %d is explained as %s (%s), and was %s (%s)", n+1, q.Finding, q.Saw, tick.Finding, tick.Diagnosis.Why)
-						}
-						for _, q := range list {
-							flips.Add(1)
-							if !strings.Contains(q.Flip, ": then ") && !strings.Contains(q.Flip, ": still ") {
-								t.Fatalf("tick %d: question %s (%s: %s) has no flip: %s", n+1, q.Finding, q.Answer, q.Saw, q.Flip)
-							}
-						}
-					}
+	eachStoredRun(t, func(t *testing.T, run playbook.StoredRun, _ *Ledger) {
+		for n, tick := range run.Ticks {
+			list := playbook.ExplainTick(run, n)
+			if q, ok := playbook.Decisive(list); !ok || q.Finding != tick.Finding || q.Saw != tick.Diagnosis.Why {
+				t.Fatalf("tick %d is explained as %s (%s), and was %s (%s)", n+1, q.Finding, q.Saw, tick.Finding, tick.Diagnosis.Why)
+			}
+			for _, q := range list {
+				flips.Add(1)
+				if !strings.Contains(q.Flip, ": then ") && !strings.Contains(q.Flip, ": still ") {
+					t.Fatalf("tick %d: question %s (%s: %s) has no flip: %s", n+1, q.Finding, q.Answer, q.Saw, q.Flip)
 				}
-			})
+			}
 		}
 	})
 	t.Logf("%d flips", flips.Load())

@@ -7,10 +7,9 @@ import (
 	"github.com/drydock/drydock/playbook"
 )
 
-// Every stored tick of every scenario decides again as it did, after it went through its stored form.
-func TestReplayOfEveryScenario(t *testing.T) {
-	t.Parallel()
-	var ticks atomic.Int64
+// eachStoredRun plays every scenario, and looks at its runs as they come out of their stored form. It returns when all are done.
+func eachStoredRun(t *testing.T, look func(*testing.T, playbook.StoredRun, *Ledger)) {
+	t.Helper()
 	t.Run("scenarios", func(t *testing.T) {
 		for _, s := range Scenarios() {
 			t.Run(s.Name, func(t *testing.T) {
@@ -21,14 +20,23 @@ func TestReplayOfEveryScenario(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					for n, tick := range run.Ticks {
-						ticks.Add(1)
-						if _, diff := playbook.Replay(tick.Policy, run, n); len(diff) > 0 {
-							t.Fatalf("tick %d of run %s decides otherwise: %+v\n%s", n+1, id, diff, ledger.Dump(id))
-						}
-					}
+					look(t, run, ledger)
 				}
 			})
+		}
+	})
+}
+
+// Every stored tick of every scenario decides again as it did, after it went through its stored form.
+func TestReplayOfEveryScenario(t *testing.T) {
+	t.Parallel()
+	var ticks atomic.Int64
+	eachStoredRun(t, func(t *testing.T, run playbook.StoredRun, ledger *Ledger) {
+		for n, tick := range run.Ticks {
+			ticks.Add(1)
+			if _, diff := playbook.Replay(tick.Policy, run, n); len(diff) > 0 {
+				t.Fatalf("tick %d of run %s decides otherwise: %+v\n%s", n+1, run.ID, diff, ledger.Dump(run.ID))
+			}
 		}
 	})
 	t.Logf("%d ticks", ticks.Load())
