@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	deploy "github.com/drydock/drydock/deploy/carrier"
 	"github.com/drydock/drydock/playbook"
 	"github.com/drydock/drydock/playbook/kube"
 	"github.com/drydock/drydock/testbed/controlplane/clustertest"
@@ -26,30 +27,22 @@ func named(r rbacv1.PolicyRule, names ...string) rbacv1.PolicyRule {
 }
 
 // What a reader and an actor need, and nothing else: the whole of Observe and Do works with two identities that have
-// exactly these rights.
+// exactly these rights, under the admission policy.
 func TestTwoIdentitiesWithLeastRights(t *testing.T) {
 	ctx, client, _ := setup(t)
-	const reader, actor, namespace, masters = "drydock-reader", "drydock-actor", "rights", "kubx-rights"
+	const namespace, masters = "rights", "kubx-rights"
 	ds := agent(t, ctx, fault.Agent{Namespace: namespace, Name: "node-exporter"})
 	node1 := worker(1)
 	bare(t, node1)
 	full(t, ctx, fault.Full{Node: node1, Displace: []types.NamespacedName{{Namespace: namespace, Name: "node-exporter"}},
 		With: fault.Workload{Namespace: masters, Name: "master", Replicas: 3}})
 
-	clusterRole(t, ctx, reader, rule("", "nodes", "get", "list"), rule("", "pods", "get", "list"), rule("", "events", "list"),
-		rule("", "namespaces", "get"), rule("apps", "daemonsets", "get"), rule("authorization.k8s.io", "subjectaccessreviews", "create"))
-	role(t, ctx, "kube-system", reader, named(rule("coordination.k8s.io", "leases", "get"), "kube-controller-manager"), rule("", "pods/log", "get"))
-	role(t, ctx, namespace, reader, rule("", "pods/log", "get"))
-	role(t, ctx, masters, reader, rule("apps", "replicasets", "get", "list"), rule("apps", "statefulsets", "get", "list"), rule("policy", "poddisruptionbudgets", "list"))
-	clusterRole(t, ctx, actor, rule("", "nodes", "patch"))
-	role(t, ctx, namespace, actor, rule("apps", "daemonsets", "create"), named(rule("apps", "daemonsets", "delete", "patch"), "node-exporter"))
-	role(t, ctx, masters, actor, rule("", "pods/eviction", "create"))
-
-	readerConfig, err := cluster.IssueKubeconfig(reader)
+	accounts := granted(t, ctx, kube.Needs{Targets: []playbook.Target{target(ds)}, Drain: []string{masters}})
+	readerConfig, err := cluster.ServiceAccountKubeconfig(ctx, deploy.Namespace, accounts.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	actorConfig, err := cluster.IssueKubeconfig(actor)
+	actorConfig, err := cluster.ServiceAccountKubeconfig(ctx, deploy.Namespace, accounts.Actor)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +99,7 @@ func TestTwoIdentitiesWithLeastRights(t *testing.T) {
 	reapply(t, ctx, c, get(t, ctx, ds))
 
 	// A right that is missing is said before anything is deleted.
-	if err := client.RbacV1().Roles(namespace).Delete(ctx, actor, metav1.DeleteOptions{}); err != nil {
+	if err := client.RbacV1().Roles(namespace).Delete(ctx, accounts.Actor, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, ctx, "the missing right to be seen", func(ctx context.Context) error {
