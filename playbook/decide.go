@@ -211,8 +211,7 @@ func (s *situation) stepQueued() {
 			return
 		}
 		s.m.Ending = &Ending{Outcome: OutcomeEscalated, Finding: s.d.Finding,
-			Why: fmt.Sprintf("the run's deadline has passed (%s) and its turn has not come: an earlier run of the same target still puts back what it changed",
-				short(s.now.Sub(s.r.StartedAt)))}
+			Why: s.lateness() + " and its turn has not come: an earlier run of the same target still puts back what it changed"}
 		if s.r.Mode == ModeObserve {
 			s.m.Ending.Outcome = OutcomeStoodDown
 		}
@@ -341,14 +340,36 @@ func (s *situation) reason() string {
 	return s.d.Why
 }
 
-// overdue reports whether the deadline has passed. A soak that is under way may end, what is already being said is said, and what
-// was resolved stays so.
+// overdue reports whether it is time to hand over, so that this is done by the deadline. A soak that is under way may end, what is
+// already being said is said, and what was resolved stays so.
 func (s *situation) overdue() bool {
-	if s.now.Before(s.deadline) || s.closing() || s.closed() {
+	deadline := s.deadline.Add(-s.sayingTakes())
+	if s.now.Before(deadline) || s.closing() || s.closed() {
 		return false
 	}
 	soaking := s.r.State == Verifying && s.d.Finding == FindingHealthy && s.blind == ""
-	return !soaking || !s.now.Before(s.deadline.Add(2*s.p.Timing.Soak))
+	return !soaking || !s.now.Before(deadline.Add(2*s.p.Timing.Soak))
+}
+
+// sayingTakes is how long before its deadline a run has to begin its hand-over where looks are slow: this tick may be the last
+// before, the next one decides, and the evidence, the look after which it is said, and the one after which the run ends come
+// then. With 5 s for each request a look took 25 s, and hand-overs that began at the deadline ended up to 77 s after it.
+func (s *situation) sayingTakes() time.Duration {
+	if s.lookTook() == 0 {
+		return 0
+	}
+	return s.p.Timing.Tick + 5*s.lookTook()
+}
+
+// lookTook is how long a slow look took, or nothing.
+func (s *situation) lookTook() time.Duration { return s.o.seenAt().Sub(s.o.At) }
+
+// lateness says in words that the run is overdue.
+func (s *situation) lateness() string {
+	if s.now.Before(s.deadline) {
+		return fmt.Sprintf("the run's deadline is in %s and a look takes %s", short(s.deadline.Sub(s.now)), short(s.lookTook()))
+	}
+	return fmt.Sprintf("the run's deadline has passed (%s)", short(s.now.Sub(s.r.StartedAt)))
 }
 
 // approved reports whether a person approved the present plan, or a larger one of which it is what remains.

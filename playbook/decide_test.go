@@ -267,6 +267,35 @@ func TestDeadlineDoesNotCountWaits(t *testing.T) {
 	}
 }
 
+// Slow looks bring the hand-over forward, so that it is done by the deadline (I8); and no more than they need.
+func TestSlowLooksHandOverEarlier(t *testing.T) {
+	t.Parallel()
+	tick := testPolicy().Timing.Tick
+	for _, c := range []struct {
+		left, look time.Duration
+		over       bool
+	}{
+		{left: time.Second},
+		{left: 0, over: true},
+		{left: tick + 126*time.Second, look: 25 * time.Second},
+		{left: tick + 125*time.Second, look: 25 * time.Second, over: true},
+		{left: tick + 11*time.Second, look: 2 * time.Second},
+	} {
+		r := testRun(Verifying)
+		s := healthy(12).ds(func(d *DaemonSet) { *d = DaemonSet{} })
+		s.o.DaemonSet = Unknown[DaemonSet]("no answer")
+		s.o.At = r.StartedAt.Add(testPolicy().Timing.Deadline - c.left)
+		if c.look > 0 {
+			s.o.ReadBy = s.o.At.Add(c.look)
+		}
+		if d := Decide(testPolicy(), r, s.o); (d.To == Unwinding) != c.over {
+			t.Errorf("%s before the deadline, with looks of %s: to %s, %s", c.left, c.look, d.To, d.Why)
+		} else if c.look > 0 && c.over && !strings.Contains(d.Why, "deadline is in "+short(c.left)+" and a look takes 25s") {
+			t.Errorf("why: %s", d.Why)
+		}
+	}
+}
+
 // A run that could not decide hands over with the reading that was missing.
 func TestHandOverNamesTheMissingReading(t *testing.T) {
 	t.Parallel()

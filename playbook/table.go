@@ -39,7 +39,7 @@ var (
 	gRecovered  = &guard{"others resolved every incident", (*situation).recovered}
 	gCancelled  = &guard{"the run was cancelled", func(s *situation) bool { return s.ledger.Cancelled != "" }}
 	gKillSwitch = &guard{"the kill switch is engaged", func(s *situation) bool { return s.ledger.KillSwitch != "" }}
-	gDeadline   = &guard{"the deadline has passed", (*situation).overdue}
+	gDeadline   = &guard{"the deadline has passed, or is too near for looks as slow as this", (*situation).overdue}
 	gTargetBusy = &guard{"another run of the target is unwinding", func(s *situation) bool { return !s.ledgerKnown || s.ledger.TargetHolder != "" }}
 	gGivingUp   = &guard{"its deadline has passed, and that is being said", func(s *situation) bool { return s.m.Ending != nil }}
 	gGivenUp    = &guard{"its deadline has passed, and it was handed over", func(s *situation) bool {
@@ -134,7 +134,7 @@ func globalEdges() []edge {
 		}),
 		refuses(gStale, (*situation).leaseRefusal),
 		handOver(gDeadline, func(s *situation) string {
-			return fmt.Sprintf("the run's deadline has passed (%s): %s", short(s.now.Sub(s.r.StartedAt)), orElse(s.blind, s.reason()))
+			return s.lateness() + ": " + orElse(s.blind, s.reason())
 		}),
 	}
 }
