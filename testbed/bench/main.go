@@ -6,6 +6,7 @@
 //   - burst: 10,000 webhooks at one time, to a process of its own;
 //   - pickup: from a webhook's answer until its carrier is read, against LISTEN/NOTIFY;
 //   - diagnose: drydock diagnose on real API servers, against bare LISTs and against kubectl;
+//   - repair: from an alert until its carrier is whole again, against a script of the bare calls;
 //   - start: from the start of the process until it is ready; the size of the binary;
 //   - idle: the memory of an idle Drydock with 500 carriers, against an idle HTTP server that links client-go;
 //   - history: pages of five million runs, for each set of filters, against fetches of one run by its primary key;
@@ -50,6 +51,7 @@ var measurements = []measurement{
 	{"burst", measureBurst},
 	{"pickup", measurePickup},
 	{"diagnose", measureDiagnose},
+	{"repair", measureRepair},
 	{"start", measureStart},
 	{"idle", measureIdle},
 	{"history", measureHistory},
