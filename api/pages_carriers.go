@@ -23,7 +23,7 @@ func (p *pages) carrierList(c *gin.Context, base page) error {
 	if err := newQuery(c).err(); err != nil {
 		return err
 	}
-	recent, err := p.server.History.Runs(c.Request.Context(), playbook.RunFilter{Since: p.server.Now().Add(-day), Carriers: tokenOf(c).Carriers, Limit: maxLimit})
+	recent, err := p.server.History.Runs(c.Request.Context(), playbook.RunFilter{Since: p.server.Now().Add(-day), Carriers: tokenOf(c).Carriers, Limit: maxLimit, Memory: true})
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func (p *pages) carrier(c *gin.Context, base page) error {
 	if err := p.mayLook(c, name); err != nil {
 		return err
 	}
-	found, err := p.server.History.Runs(ctx, playbook.RunFilter{Carrier: name, Limit: defaultLimit})
+	found, err := p.server.History.Runs(ctx, playbook.RunFilter{Carrier: name, Limit: defaultLimit, Memory: true})
 	if err != nil {
 		return err
 	}

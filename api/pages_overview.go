@@ -72,12 +72,12 @@ func (p *pages) overview(c *gin.Context, base page) error {
 	}
 	ctx, now := c.Request.Context(), p.server.Now()
 	scope := tokenOf(c).Carriers
-	recent, err := p.server.History.Runs(ctx, playbook.RunFilter{Since: now.Add(-day), Carriers: scope, Limit: maxLimit})
+	recent, err := p.server.History.Runs(ctx, playbook.RunFilter{Since: now.Add(-day), Carriers: scope, Limit: maxLimit, Memory: true})
 	if err != nil {
 		return err
 	}
 	// What is still owed may have begun long ago.
-	unwinding, err := p.server.History.Runs(ctx, playbook.RunFilter{State: playbook.Unwinding, Carriers: scope, Limit: maxLimit})
+	unwinding, err := p.server.History.Runs(ctx, playbook.RunFilter{State: playbook.Unwinding, Carriers: scope, Limit: maxLimit, Memory: true})
 	if err != nil {
 		return err
 	}

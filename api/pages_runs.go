@@ -112,7 +112,7 @@ func (p *pages) list(c *gin.Context, base page) error {
 	}
 	q := newQuery(c, append([]string{"cursor"}, runFilters...)...)
 	f := q.runFilter()
-	f.Limit = defaultLimit
+	f.Limit, f.Memory = defaultLimit, true // which says what was found, in order
 	if err := q.err(); err != nil {
 		return err
 	}

@@ -66,13 +66,14 @@ type RunFilter struct {
 	Trigger                       Trigger
 	Since, Until                  time.Time
 	Carriers                      []string // of any of these
+	Memory                        bool     // with what each run remembers
 	Limit                         int      // 1..200
 	Cursor                        string
 }
 
 // RunPage is one page of runs, newest first. Next is empty on the last page.
 type RunPage struct {
-	Runs []Run // without ticks; Intents are not loaded
+	Runs []Run // without ticks; Intents are not loaded, and Memory is where the filter asks for it
 	Next string
 }
 

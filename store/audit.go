@@ -199,15 +199,12 @@ func (s *Store) Audit(ctx context.Context, f AuditFilter) (AuditPage, error) {
 	f.Limit = limit
 	q := auditQuery(f, seq)
 	var page AuditPage
-	err = s.history(ctx, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, q.text, q.args...)
-		if err != nil {
-			return err
-		}
+	reads := &pgx.Batch{}
+	reads.Queue(q.text, q.args...).Query(func(rows pgx.Rows) (err error) {
 		page.Entries, err = pgx.CollectRows(rows, scanAudit)
 		return err
 	})
-	if err != nil {
+	if err := s.history(ctx, reads); err != nil {
 		return AuditPage{}, fmt.Errorf("list the audit log: %w", err)
 	}
 	if len(page.Entries) > limit {

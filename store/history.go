@@ -1,10 +1,12 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -66,7 +68,7 @@ func (q *query) scoped(table, columns, carrier string, carriers []string, order 
 		q.sql("SELECT * FROM "+table, rest) + ") AS " + alias + " " + rest
 }
 
-// Runs lists runs, newest first, without ticks and intents. A limit of 0 is 50, and 200 is the most. The error is
+// Runs lists runs, newest first, without ticks and intents, and with what they remember only where the filter asks for it. A limit of 0 is 50, and 200 is the most. The error is
 // *BadCursorError or ErrTooSlow where it is one of those.
 func (s *Store) Runs(ctx context.Context, f playbook.RunFilter) (playbook.RunPage, error) {
 	limit := pageSize(f.Limit)
@@ -78,28 +80,46 @@ func (s *Store) Runs(ctx context.Context, f playbook.RunFilter) (playbook.RunPag
 	if err != nil {
 		return playbook.RunPage{}, fmt.Errorf("list runs: %w", err)
 	}
-	q := runQuery(f, after)
-	sql := q.scoped("runs r", runColumns, "r.carrier", f.Carriers, "r.started_at DESC, r.id DESC", limit+1)
+	sql := runPageSQL(f, after, limit+1)
 	var page playbook.RunPage
-	err = s.history(ctx, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, sql, q.args...)
-		if err != nil {
-			return err
-		}
-		if page.Runs, err = pgx.CollectRows(rows, scanRun); err != nil {
-			return err
-		}
-		if len(page.Runs) > limit {
-			page.Runs = page.Runs[:limit]
-			last := page.Runs[limit-1]
-			page.Next = cursor{At: last.StartedAt, ID: last.ID, Filter: hash}.String()
-		}
-		return addIncidents(ctx, tx, page.Runs)
+	reads := &pgx.Batch{}
+	reads.Queue(sql.text, sql.args...).Query(func(rows pgx.Rows) (err error) {
+		page.Runs, err = pgx.CollectRows(rows, scanListed)
+		return err
 	})
-	if err != nil {
+	if err := s.history(ctx, reads); err != nil {
 		return playbook.RunPage{}, fmt.Errorf("list runs: %w", err)
 	}
+	if len(page.Runs) > limit {
+		page.Runs = page.Runs[:limit]
+		last := page.Runs[limit-1]
+		page.Next = cursor{At: last.StartedAt, ID: last.ID, Filter: hash}.String()
+	}
 	return page, nil
+}
+
+// runPageSQL is a page of runs, each with its incidents: those are looked up once the page is cut.
+func runPageSQL(f playbook.RunFilter, after cursor, limit int) statement {
+	const order = "r.started_at DESC, r.id DESC"
+	q, columns := runQuery(f, after), listedColumns
+	if f.Memory {
+		columns = runColumns
+	}
+	page := q.scoped("runs r", "r.*", "r.carrier", f.Carriers, order, limit)
+	return statement{`SELECT ` + columns + `, ARRAY(SELECT ROW(` + incidentColumns + `) FROM run_incidents i WHERE i.run = r.id)
+		FROM (` + page + `) AS r ORDER BY ` + order, q.args}
+}
+
+func scanListed(row pgx.CollectableRow) (playbook.Run, error) {
+	var incidents []incidentRow
+	r, err := scanRunAnd(row, &incidents)
+	for _, i := range incidents {
+		r.Incidents = append(r.Incidents, i.value())
+	}
+	slices.SortFunc(r.Incidents, func(a, b playbook.RunIncident) int {
+		return cmp.Or(a.JoinedAt.Compare(b.JoinedAt), strings.Compare(a.ID, b.ID))
+	})
+	return r, err
 }
 
 func runQuery(f playbook.RunFilter, after cursor) *query {
@@ -139,35 +159,26 @@ func runQuery(f playbook.RunFilter, after cursor) *query {
 	return q
 }
 
-func addIncidents(ctx context.Context, tx pgx.Tx, runs []playbook.Run) error {
-	at := make(map[string]int, len(runs))
-	ids := make([]string, 0, len(runs))
-	for i, r := range runs {
-		at[r.ID], ids = i, append(ids, r.ID)
+// history makes reads in one round trip, all as of one moment, with the statement timeout, which Postgres keeps: a page that
+// nobody waits for any more must not keep the database busy. The error is ErrTooSlow when one took too long.
+func (s *Store) history(ctx context.Context, reads *pgx.Batch) error {
+	began := ctx
+	// A statement that this connection has not met before is parsed before the timeout is set, and may wait for a lock there.
+	ctx, cancel := context.WithTimeout(ctx, 2*s.opts.HistoryTimeout)
+	defer cancel()
+	batch := &pgx.Batch{}
+	one := len(reads.QueuedQueries) == 1 // and so of one moment without more ado
+	if !one {
+		batch.Queue(`BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`)
 	}
-	rows, err := tx.Query(ctx, `SELECT `+incidentColumns+` FROM run_incidents WHERE run = ANY($1) ORDER BY joined_at, incident`, ids)
-	if err != nil {
-		return err
+	// Local to the transaction, which without BEGIN is the batch.
+	batch.Queue(`SELECT set_config('statement_timeout', $1, true)`, strconv.FormatInt(max(1, s.opts.HistoryTimeout.Milliseconds()), 10))
+	batch.QueuedQueries = append(batch.QueuedQueries, reads.QueuedQueries...)
+	if !one {
+		batch.Queue(`COMMIT`)
 	}
-	incidents, err := pgx.CollectRows(rows, scanIncident)
-	for _, in := range incidents {
-		r := &runs[at[in.run]]
-		r.Incidents = append(r.Incidents, in.RunIncident)
-	}
-	return err
-}
-
-// history runs a read in a transaction of its own with the statement timeout, which Postgres keeps: a page that nobody waits
-// for any more must not keep the database busy.
-func (s *Store) history(ctx context.Context, fn func(pgx.Tx) error) error {
-	err := pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `SELECT set_config('statement_timeout', $1, true)`,
-			strconv.FormatInt(max(1, s.opts.HistoryTimeout.Milliseconds()), 10)); err != nil {
-			return err
-		}
-		return fn(tx)
-	})
-	if sqlstate(err) == pgerrcode.QueryCanceled {
+	err := s.onConn(ctx, func(conn *pgx.Conn) (bool, error) { return false, conn.SendBatch(ctx, batch).Close() })
+	if sqlstate(err) == pgerrcode.QueryCanceled || err != nil && ctx.Err() != nil && began.Err() == nil {
 		return fmt.Errorf("%w: over %s", ErrTooSlow, s.opts.HistoryTimeout)
 	}
 	return err
@@ -176,14 +187,10 @@ func (s *Store) history(ctx context.Context, fn func(pgx.Tx) error) error {
 // Run reads one run with everything that is known of it. The error is playbook.ErrNoRun when there is none.
 func (s *Store) Run(ctx context.Context, id string) (playbook.StoredRun, error) {
 	var run playbook.StoredRun
-	err := s.history(ctx, func(tx pgx.Tx) (err error) {
-		if run.Run, err = loadRun(ctx, tx, storable(id)); err != nil {
-			return err
-		}
-		run.Ticks, err = readTicks(ctx, tx, run.ID, 0)
-		return err
-	})
-	if err != nil {
+	reads := &pgx.Batch{}
+	queueRun(reads, storable(id), &run.Run)
+	queueTicks(reads, storable(id), 0, &run.Ticks)
+	if err := s.history(ctx, reads); err != nil {
 		return playbook.StoredRun{}, fmt.Errorf("read run %s: %w", id, err)
 	}
 	return run, nil
@@ -192,24 +199,22 @@ func (s *Store) Run(ctx context.Context, id string) (playbook.StoredRun, error) 
 // Ticks reads the ticks of a run that came after a number, oldest first: for those who follow a run.
 func (s *Store) Ticks(ctx context.Context, run string, after int) ([]playbook.StoredTick, error) {
 	var ticks []playbook.StoredTick
-	err := s.history(ctx, func(tx pgx.Tx) (err error) {
-		ticks, err = readTicks(ctx, tx, storable(run), after)
-		return err
-	})
-	if err != nil {
+	reads := &pgx.Batch{}
+	queueTicks(reads, storable(run), after, &ticks)
+	if err := s.history(ctx, reads); err != nil {
 		return nil, fmt.Errorf("read ticks of run %s: %w", run, err)
 	}
 	return ticks, nil
 }
 
-func readTicks(ctx context.Context, q querier, run string, after int) ([]playbook.StoredTick, error) {
-	rows, err := q.Query(ctx, `SELECT t.seq, t.at, t.from_state, t.to_state, t.finding, t.confirmed, t.why, t.policy, t.policy_hash,
+func queueTicks(batch *pgx.Batch, run string, after int, ticks *[]playbook.StoredTick) {
+	batch.Queue(`SELECT t.seq, t.at, t.from_state, t.to_state, t.finding, t.confirmed, t.why, t.policy, t.policy_hash,
 			t.before, o.body, t.observed_at, t.diagnosis, t.plan
-		FROM ticks t JOIN observations o ON o.hash = t.observation WHERE t.run = $1 AND t.seq > $2 ORDER BY t.seq`, run, after)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, scanTick)
+		FROM ticks t JOIN observations o ON o.hash = t.observation WHERE t.run = $1 AND t.seq > $2 ORDER BY t.seq`, run, after).
+		Query(func(rows pgx.Rows) (err error) {
+			*ticks, err = pgx.CollectRows(rows, scanTick)
+			return err
+		})
 }
 
 func scanTick(row pgx.CollectableRow) (playbook.StoredTick, error) {
@@ -254,20 +259,10 @@ func (s *Store) Events(ctx context.Context, carriers []string, limit int, after 
 	if err != nil {
 		return EventPage{}, fmt.Errorf("list events: %w", err)
 	}
-	q := &query{}
-	if len(carriers) > 0 {
-		q.where("EXISTS (SELECT FROM runs r WHERE r.id = events.run AND r.carrier = ANY($))", carriers)
-	}
-	if from.ID != "" {
-		q.where("(received_at, id) < ($, $)", from.At, from.ID)
-	}
+	sql := eventPageSQL(carriers, from, limit+1)
 	var page EventPage
-	err = s.history(ctx, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, q.sql(`SELECT `+eventColumns+` FROM events`,
-			`ORDER BY received_at DESC, id DESC LIMIT `+strconv.Itoa(limit+1)), q.args...)
-		if err != nil {
-			return err
-		}
+	reads := &pgx.Batch{}
+	reads.Queue(sql.text, sql.args...).Query(func(rows pgx.Rows) (err error) {
 		page.Events, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (playbook.EventRecord, error) {
 			var r playbook.EventRecord
 			err := row.Scan(eventFields(&r)...)
@@ -276,7 +271,7 @@ func (s *Store) Events(ctx context.Context, carriers []string, limit int, after 
 		})
 		return err
 	})
-	if err != nil {
+	if err := s.history(ctx, reads); err != nil {
 		return EventPage{}, fmt.Errorf("list events: %w", err)
 	}
 	if len(page.Events) > limit {
@@ -285,6 +280,17 @@ func (s *Store) Events(ctx context.Context, carriers []string, limit int, after 
 		page.Next = cursor{At: last.ReceivedAt, ID: last.ID, Filter: hash}.String()
 	}
 	return page, nil
+}
+
+func eventPageSQL(carriers []string, after cursor, limit int) statement {
+	q := &query{}
+	if len(carriers) > 0 {
+		q.where("EXISTS (SELECT FROM runs r WHERE r.id = events.run AND r.carrier = ANY($))", carriers)
+	}
+	if after.ID != "" {
+		q.where("(received_at, id) < ($, $)", after.At, after.ID)
+	}
+	return statement{q.sql(`SELECT `+eventColumns+` FROM events`, `ORDER BY received_at DESC, id DESC LIMIT `+strconv.Itoa(limit)), q.args}
 }
 
 // Payload is the body of an event, as it came.

@@ -1,13 +1,18 @@
 package store
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/drydock/drydock/playbook"
 )
@@ -135,6 +140,78 @@ func TestRunsPage(t *testing.T) {
 	f.same("target", page.Runs[0].Target, runs[0].Target)
 }
 
+// TestListedRuns: each run of a page has its incidents, in the order in which they joined, and its memory where that is asked for.
+func TestListedRuns(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.seed(2)
+	f.exec(`UPDATE runs SET memory = '{"said":"s"}' WHERE id = 'run-0001'`)
+	f.exec(`DELETE FROM run_incidents WHERE run = 'run-0000'`)
+	f.exec(`INSERT INTO run_incidents (run, incident, number, title, url, joined_at, opened_at, outcome)
+		VALUES ('run-0001', 'P2', 9, 'a, "title" {with} \ signs', 'https://x', '2026-03-02', '2026-03-01', 'resolved'), ('run-0001', 'P1', 8, '', '', '2026-03-02', NULL, '')`)
+	joined := time.Date(2026, time.March, 2, 0, 0, 0, 0, time.UTC)
+	for _, memory := range []bool{false, true} {
+		page, err := f.Runs(t.Context(), playbook.RunFilter{Memory: memory})
+		f.must(err)
+		f.same("runs", idsOf(page.Runs), []string{"run-0001", "run-0000"})
+		f.same("no incidents", len(page.Runs[1].Incidents), 0)
+		f.same("incidents", page.Runs[0].Incidents, []playbook.RunIncident{
+			{ID: "P0", Number: 1, JoinedAt: page.Runs[0].StartedAt},
+			{ID: "P1", Number: 8, JoinedAt: joined},
+			{ID: "P2", Number: 9, Title: `a, "title" {with} \ signs`, URL: "https://x", JoinedAt: joined, OpenedAt: joined.AddDate(0, 0, -1), End: playbook.OutcomeResolved},
+		})
+		f.same("memory", page.Runs[0].Memory.Said == "s", memory)
+	}
+}
+
+// TestHistoryIsOneRoundTrip: a page that the connection has met before is asked for and answered in one message each way.
+func TestHistoryIsOneRoundTrip(t *testing.T) {
+	t.Parallel()
+	var trips atomic.Int64
+	f := newFixture(t)
+	config := f.pool.Config()
+	config.MaxConns = 1
+	config.ConnConfig.AfterNetConnect = func(_ context.Context, _ *pgconn.Config, conn net.Conn) (net.Conn, error) {
+		return &tripConn{Conn: conn, trips: &trips}, nil
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	f.must(err)
+	t.Cleanup(pool.Close)
+	s := &Store{opts: f.opts, log: f.log, pool: pool}
+	id := f.start("P1", target("c1", "a")).ID
+	for name, read := range map[string]func() error{
+		"page":    func() error { _, err := s.Runs(t.Context(), playbook.RunFilter{Carrier: "c1"}); return err },
+		"run":     func() error { _, err := s.Run(t.Context(), id); return err },
+		"events":  func() error { _, err := s.Events(t.Context(), []string{"c1"}, 0, ""); return err },
+		"changes": func() error { _, err := s.Changes(t.Context(), id, 0); return err },
+	} {
+		f.must(read())
+		before := trips.Load()
+		f.must(read())
+		f.same(name, trips.Load()-before, int64(1))
+	}
+}
+
+// tripConn counts how often a side waits for the other: a read that follows a write.
+type tripConn struct {
+	net.Conn
+	trips *atomic.Int64
+	wrote atomic.Bool
+}
+
+func (c *tripConn) Write(b []byte) (int, error) {
+	c.wrote.Store(true)
+	return c.Conn.Write(b)
+}
+
+func (c *tripConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 && c.wrote.Swap(false) {
+		c.trips.Add(1)
+	}
+	return n, err
+}
+
 // TestCursorsAreStable: what is added while somebody pages is neither repeated nor does it push anything out.
 func TestCursorsAreStable(t *testing.T) {
 	t.Parallel()
@@ -204,6 +281,24 @@ func TestSlowHistory(t *testing.T) {
 	f.must(err)
 	_, err = f.Runs(t.Context(), playbook.RunFilter{})
 	f.wantError(err, ErrTooSlow)
+	// The same of what a connection has met before, and of more than one statement.
+	f.must(tx.Rollback(t.Context()))
+	_, err = f.Runs(t.Context(), playbook.RunFilter{})
+	f.must(err)
+	tx, err = f.pool.Begin(t.Context())
+	f.must(err)
+	defer tx.Rollback(t.Context())
+	_, err = tx.Exec(t.Context(), `LOCK TABLE runs IN ACCESS EXCLUSIVE MODE`)
+	f.must(err)
+	for range 3 {
+		_, err = f.Runs(t.Context(), playbook.RunFilter{})
+		f.wantError(err, ErrTooSlow)
+		_, err = f.Store.Run(t.Context(), "any")
+		f.wantError(err, ErrTooSlow)
+	}
+	f.must(tx.Rollback(t.Context()))
+	_, err = f.Store.Run(t.Context(), "any")
+	f.wantError(err, playbook.ErrNoRun)
 }
 
 // TestHistoryUsesItsIndexes: a page by state must not read through the resolved nine tenths.

@@ -102,9 +102,8 @@ func TestPagesReadLittle(t *testing.T) {
 
 	check := func(name string, filter playbook.RunFilter) {
 		for depth, after := range map[string]cursor{"first": {}, "deep": deep} {
-			q := runQuery(filter, after)
-			sql := q.scoped("runs r", runColumns, "r.carrier", filter.Carriers, "r.started_at DESC, r.id DESC", 51)
-			f.wantPlan(name+", "+depth+" page", f.explain(sql, q.args...), 400, sql)
+			sql := runPageSQL(filter, after, 51)
+			f.wantPlan(name+", "+depth+" page", f.explain(sql.text, sql.args...), 600, sql.text)
 		}
 	}
 	for name, filter := range map[string]playbook.RunFilter{
@@ -205,6 +204,35 @@ func TestAuditPagesReadLittle(t *testing.T) {
 	}
 	if _, err := f.Audit(t.Context(), AuditFilter{Cursor: cursor{At: time.Now(), ID: "x", Filter: filterHash("audit", "", "", []string(nil))}.String()}); err == nil {
 		t.Error("a cursor whose id is no number is taken")
+	}
+}
+
+// TestEventPagesReadLittle: the same of what came in. A token's carriers are those of the runs that events became part of.
+func TestEventPagesReadLittle(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.exec(`INSERT INTO runs (id, carrier, namespace, daemonset, trigger, mode, table_version, state, started_at, finished_at, deadline, wake_at, memory)
+		SELECT 'r' || n, 'c' || n % 100, 'ns', 'ds', 'webhook', 'act', 1, 'resolved', at, at, at, at, '{}'
+		FROM (SELECT n, now() - n * interval '10 min' AS at FROM generate_series(1, 20000) n) AS made ORDER BY random()`)
+	f.exec(`INSERT INTO events (id, type, incident, received_at, payload, outcome, run)
+		SELECT 'e' || n, 'incident.triggered', 'P' || n, now() - n * interval '3 min', '{}', CASE WHEN n % 3 = 0 THEN 'started' ELSE 'ignored' END,
+			CASE WHEN n % 3 = 0 THEN 'r' || n / 3 ELSE '' END
+		FROM generate_series(1, 60000) n ORDER BY random()`)
+	f.vacuum("runs", "events")
+	deep := cursor{At: time.Now().Add(-30 * 24 * time.Hour), ID: "e14400"}
+	for name, tt := range map[string]struct {
+		carriers []string
+		most     int
+	}{
+		"all": {nil, 100},
+		// The newest are walked until there are enough: one in three hundred is of the carrier, at two blocks each.
+		"one carrier":  {[]string{"c7"}, 40_000},
+		"two carriers": {[]string{"c1", "c2"}, 20_000},
+	} {
+		for depth, after := range map[string]cursor{"first": {}, "deep": deep} {
+			sql := eventPageSQL(tt.carriers, after, 51)
+			f.wantPlan(name+", "+depth+" page", f.explain(sql.text, sql.args...), tt.most, sql.text)
+		}
 	}
 }
 

@@ -21,21 +21,34 @@ type querier interface {
 	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
 }
 
-const runColumns = `r.id, r.carrier, r.namespace, r.daemonset, r.trigger, r.retriggered_from, r.requested_by, r.reason, r.mode, r.table_version,
-	r.state, r.finding, r.confirmed, r.why, r.outcome, r.started_at, r.finished_at, r.deadline, r.plan_hash, r.version, r.ticks, r.memory, r.woken_at, r.panics`
+const runFields = `r.id, r.carrier, r.namespace, r.daemonset, r.trigger, r.retriggered_from, r.requested_by, r.reason, r.mode, r.table_version,
+	r.state, r.finding, r.confirmed, r.why, r.outcome, r.started_at, r.finished_at, r.deadline, r.plan_hash, r.version, r.ticks, r.woken_at, r.panics`
+
+const (
+	runColumns = runFields + `, r.memory`
+	// A list leaves out what a run remembers, which is as long as all the rest and not shown in one.
+	listedColumns = runFields + `, NULL::json`
+)
 
 func scanRun(row pgx.CollectableRow) (playbook.Run, error) {
+	return scanRunAnd(row)
+}
+
+// scanRunAnd scans a run and the columns behind it.
+func scanRunAnd(row pgx.CollectableRow, more ...any) (playbook.Run, error) {
 	var r playbook.Run
 	var finished, woken *time.Time
 	var memory []byte
-	err := row.Scan(&r.ID, &r.Target.Carrier, &r.Target.Namespace, &r.Target.DaemonSet, &r.Trigger, &r.RetriggeredFrom,
+	err := row.Scan(append([]any{&r.ID, &r.Target.Carrier, &r.Target.Namespace, &r.Target.DaemonSet, &r.Trigger, &r.RetriggeredFrom,
 		&r.RequestedBy, &r.Reason, &r.Mode, &r.TableVersion, &r.State, &r.Finding, &r.Confirmed, &r.Why, &r.Outcome, &r.StartedAt,
-		&finished, &r.Deadline, &r.PlanHash, &r.Version, &r.Ticks, &memory, &woken, &r.Panics)
+		&finished, &r.Deadline, &r.PlanHash, &r.Version, &r.Ticks, &woken, &r.Panics, &memory}, more...)...)
 	if err != nil {
 		return r, err
 	}
-	if err := json.Unmarshal(memory, &r.Memory); err != nil {
-		return r, fmt.Errorf("decode memory of run %s: %w", r.ID, err)
+	if memory != nil {
+		if err := json.Unmarshal(memory, &r.Memory); err != nil {
+			return r, fmt.Errorf("decode memory of run %s: %w", r.ID, err)
+		}
 	}
 	r.StartedAt, r.FinishedAt, r.Deadline, r.WokenAt = r.StartedAt.UTC(), timeOf(finished), r.Deadline.UTC(), timeOf(woken)
 	return r, nil
@@ -59,41 +72,39 @@ func scanIntent(row pgx.CollectableRow) (playbook.Intent, error) {
 
 // loadRun reads a run with its incidents and intents, all as of one moment when q is a transaction that locked the run.
 func loadRun(ctx context.Context, q querier, id string) (playbook.Run, error) {
+	var run playbook.Run
 	batch := &pgx.Batch{}
-	batch.Queue(`SELECT `+runColumns+` FROM runs r WHERE r.id = $1`, id)
-	batch.Queue(`SELECT `+intentColumns+` FROM intents WHERE run = $1 ORDER BY seq`, id)
-	batch.Queue(`SELECT `+incidentColumns+` FROM run_incidents WHERE run = $1 ORDER BY joined_at, incident`, id)
-	results := q.SendBatch(ctx, batch)
-	defer func() { _ = results.Close() }() // every result is read, or the error is returned already
+	queueRun(batch, id, &run)
+	return run, q.SendBatch(ctx, batch).Close()
+}
 
-	rows, err := results.Query()
-	if err != nil {
-		return playbook.Run{}, fmt.Errorf("read run %s: %w", id, err)
-	}
-	run, err := pgx.CollectExactlyOneRow(rows, scanRun)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return playbook.Run{}, playbook.ErrNoRun
-	}
-	if err != nil {
-		return playbook.Run{}, fmt.Errorf("read run %s: %w", id, err)
-	}
-	if rows, err = results.Query(); err == nil {
+// queueRun adds what reads a run with its incidents and intents. The batch's error is playbook.ErrNoRun when there is none.
+func queueRun(batch *pgx.Batch, id string, run *playbook.Run) {
+	batch.Queue(`SELECT `+runColumns+` FROM runs r WHERE r.id = $1`, id).Query(func(rows pgx.Rows) (err error) {
+		if *run, err = pgx.CollectExactlyOneRow(rows, scanRun); errors.Is(err, pgx.ErrNoRows) {
+			return playbook.ErrNoRun
+		}
+		return doing("read run", id, err)
+	})
+	batch.Queue(`SELECT `+intentColumns+` FROM intents WHERE run = $1 ORDER BY seq`, id).Query(func(rows pgx.Rows) (err error) {
 		run.Intents, err = pgx.CollectRows(rows, scanIntent)
-	}
+		return doing("read intents of run", id, err)
+	})
+	batch.Queue(`SELECT `+incidentColumns+` FROM run_incidents i WHERE run = $1 ORDER BY joined_at, incident`, id).Query(func(rows pgx.Rows) (err error) {
+		run.Incidents, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (playbook.RunIncident, error) {
+			var i incidentRow
+			err := row.Scan(i.fields()...)
+			return i.value(), err
+		})
+		return doing("read incidents of run", id, err)
+	})
+}
+
+func doing(what, id string, err error) error {
 	if err != nil {
-		return playbook.Run{}, fmt.Errorf("read intents of run %s: %w", id, err)
+		return fmt.Errorf("%s %s: %w", what, id, err)
 	}
-	var incidents []runIncident
-	if rows, err = results.Query(); err == nil {
-		incidents, err = pgx.CollectRows(rows, scanIncident)
-	}
-	if err != nil {
-		return playbook.Run{}, fmt.Errorf("read incidents of run %s: %w", id, err)
-	}
-	for _, in := range incidents {
-		run.Incidents = append(run.Incidents, in.RunIncident)
-	}
-	return run, nil
+	return nil
 }
 
 // known refuses a run whose states this version does not know, so that it is left to a replica that does.
@@ -104,20 +115,28 @@ func known(r playbook.Run) error {
 	return nil
 }
 
-type runIncident struct {
-	run string
+const incidentColumns = `i.incident, i.number, i.title, i.url, i.joined_at, i.opened_at, i.outcome`
+
+// incidentRow is scanned from incidentColumns: from a row of them, or from a value that is such a row.
+type incidentRow struct {
 	playbook.RunIncident
+	opened *time.Time
 }
 
-const incidentColumns = `run, incident, number, title, url, joined_at, opened_at, outcome`
-
-func scanIncident(row pgx.CollectableRow) (runIncident, error) {
-	var i runIncident
-	var opened *time.Time
-	err := row.Scan(&i.run, &i.ID, &i.Number, &i.Title, &i.URL, &i.JoinedAt, &opened, &i.End)
-	i.JoinedAt, i.OpenedAt = i.JoinedAt.UTC(), timeOf(opened)
-	return i, err
+func (i *incidentRow) fields() []any {
+	return []any{&i.ID, &i.Number, &i.Title, &i.URL, &i.JoinedAt, &i.opened, &i.End}
 }
+
+func (i *incidentRow) value() playbook.RunIncident {
+	i.JoinedAt, i.OpenedAt = i.JoinedAt.UTC(), timeOf(i.opened)
+	return i.RunIncident
+}
+
+// ScanIndex and ScanNull make it a pgtype.CompositeIndexScanner.
+func (i *incidentRow) ScanIndex(field int) any { return i.fields()[field] }
+
+// ScanNull refuses, since no run's list of incidents has one.
+func (i *incidentRow) ScanNull() error { return errors.New("an incident is NULL") }
 
 // timeOf is the zero time for NULL.
 func timeOf(t *time.Time) time.Time {

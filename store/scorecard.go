@@ -24,14 +24,14 @@ const causeSQL = `coalesce(nullif(r.cause, ''), r.finding)`
 // RunStats counts what became of the runs of a time. The error is ErrTooSlow when it took too long.
 func (s *Store) RunStats(ctx context.Context, f playbook.StatsFilter) (playbook.RunStats, error) {
 	var stats playbook.RunStats
-	err := s.history(ctx, func(tx pgx.Tx) (err error) {
-		if err := countRuns(ctx, tx, f, &stats); err != nil {
-			return err
-		}
-		stats.Shadows, err = readShadows(ctx, tx, f)
+	reads := &pgx.Batch{}
+	counts, shadows := countQuery(f), shadowQuery(f)
+	reads.Queue(counts.text, counts.args...).Query(func(rows pgx.Rows) error { return scanCauses(rows, &stats) })
+	reads.Queue(shadows.text, shadows.args...).Query(func(rows pgx.Rows) (err error) {
+		stats.Shadows, err = pgx.CollectRows(rows, scanShadow)
 		return err
 	})
-	if err != nil {
+	if err := s.history(ctx, reads); err != nil {
 		return playbook.RunStats{}, fmt.Errorf("count runs: %w", err)
 	}
 	return stats, nil
@@ -61,15 +61,10 @@ func countQuery(f playbook.StatsFilter) statement {
 		FROM runs r`, `GROUP BY GROUPING SETS ((), (`+causeSQL+`))`), q.args}
 }
 
-func countRuns(ctx context.Context, tx pgx.Tx, f playbook.StatsFilter, stats *playbook.RunStats) error {
-	q := countQuery(f)
-	rows, err := tx.Query(ctx, q.text, q.args...)
-	if err != nil {
-		return err
-	}
+func scanCauses(rows pgx.Rows, stats *playbook.RunStats) error {
 	var c playbook.CauseStats
 	var total bool
-	_, err = pgx.ForEachRow(rows, []any{&c.Cause, &total, &c.Runs, &c.Resolved, &c.Escalated, &c.StoodDown, &c.Repairs, &c.P50, &c.P95}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&c.Cause, &total, &c.Runs, &c.Resolved, &c.Escalated, &c.StoodDown, &c.Repairs, &c.P50, &c.P95}, func() error {
 		c.Active = c.Runs - c.Resolved - c.Escalated - c.StoodDown
 		if total {
 			stats.Total = c
@@ -103,28 +98,21 @@ func shadowQuery(f playbook.StatsFilter) statement {
 		fmt.Sprintf("ORDER BY r.started_at DESC LIMIT %d", maxShadows)), q.args}
 }
 
-func readShadows(ctx context.Context, tx pgx.Tx, f playbook.StatsFilter) ([]playbook.Shadow, error) {
-	q := shadowQuery(f)
-	rows, err := tx.Query(ctx, q.text, q.args...)
-	if err != nil {
-		return nil, err
+func scanShadow(row pgx.CollectableRow) (playbook.Shadow, error) {
+	var s playbook.Shadow
+	var started time.Time
+	var received *time.Time
+	var payload []byte
+	if err := row.Scan(&s.Cause, &s.Planned, &started, &s.CameBack, &received, &payload); err != nil {
+		return s, err
 	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (playbook.Shadow, error) {
-		var s playbook.Shadow
-		var started time.Time
-		var received *time.Time
-		var payload []byte
-		if err := row.Scan(&s.Cause, &s.Planned, &started, &s.CameBack, &received, &payload); err != nil {
-			return s, err
-		}
-		if s.Cause == "" {
-			s.Cause = playbook.FindingUnknown
-		}
-		if received != nil {
-			s.EndedBy, s.EndedAfter = endedBy(payload), max(0, received.Sub(started))
-		}
-		return s, nil
-	})
+	if s.Cause == "" {
+		s.Cause = playbook.FindingUnknown
+	}
+	if received != nil {
+		s.EndedBy, s.EndedAfter = endedBy(payload), max(0, received.Sub(started))
+	}
+	return s, nil
 }
 
 // endedBy reads in an event who resolved the incident. A body that can not be read any more tells nothing.

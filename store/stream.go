@@ -31,36 +31,28 @@ func (s *Store) LastChange(ctx context.Context, run string) (last int64, ended b
 // run, or ErrTooSlow.
 func (s *Store) Changes(ctx context.Context, run string, after int64) (playbook.RunChanges, error) {
 	var c playbook.RunChanges
-	err := s.history(ctx, func(tx pgx.Tx) (err error) {
-		if c.Run, err = loadRun(ctx, tx, storable(run)); err != nil {
+	id := storable(run)
+	reads := &pgx.Batch{}
+	queueRun(reads, id, &c.Run)
+	reads.Queue(`SELECT changes FROM runs WHERE id = $1`, id).QueryRow(func(row pgx.Row) error { return row.Scan(&c.Last) })
+	reads.Queue(`SELECT change, seq, at, from_state, to_state, finding, confirmed, why FROM ticks WHERE run = $1 AND change > $2`, id, after).
+		Query(func(rows pgx.Rows) (err error) {
+			c.Changes, err = pgx.CollectRows(rows, scanTickChange)
 			return err
-		}
-		c.Run.Intents = nil
-		if err := tx.QueryRow(ctx, `SELECT changes FROM runs WHERE id = $1`, c.Run.ID).Scan(&c.Last); err != nil {
+		})
+	reads.Queue(`SELECT promised_change, settled_change, `+intentColumns+` FROM intents
+		WHERE run = $1 AND (promised_change > $2 OR settled_change > $2)`, id, after).
+		Query(func(rows pgx.Rows) error {
+			intents, err := pgx.CollectRows(rows, scanIntentChanges)
+			for _, i := range intents {
+				c.Changes = append(c.Changes, i.after(after)...)
+			}
 			return err
-		}
-		rows, err := tx.Query(ctx, `SELECT change, seq, at, from_state, to_state, finding, confirmed, why FROM ticks
-			WHERE run = $1 AND change > $2`, c.Run.ID, after)
-		if err != nil {
-			return err
-		}
-		if c.Changes, err = pgx.CollectRows(rows, scanTickChange); err != nil {
-			return err
-		}
-		rows, err = tx.Query(ctx, `SELECT promised_change, settled_change, `+intentColumns+` FROM intents
-			WHERE run = $1 AND (promised_change > $2 OR settled_change > $2)`, c.Run.ID, after)
-		if err != nil {
-			return err
-		}
-		intents, err := pgx.CollectRows(rows, scanIntentChanges)
-		for _, i := range intents {
-			c.Changes = append(c.Changes, i.after(after)...)
-		}
-		return err
-	})
-	if err != nil {
+		})
+	if err := s.history(ctx, reads); err != nil {
 		return playbook.RunChanges{}, fmt.Errorf("read the changes of run %s: %w", run, err)
 	}
+	c.Run.Intents = nil
 	// What was there before changes were numbered has the number 0, and goes by its time.
 	slices.SortStableFunc(c.Changes, func(a, b playbook.RunChange) int {
 		return cmp.Or(cmp.Compare(a.Seq, b.Seq), timeOfChange(a).Compare(timeOfChange(b)))
