@@ -3,6 +3,7 @@ package api
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"net"
 	"net/http"
 	"slices"
@@ -103,7 +104,9 @@ func (s *Server) authorize(r *http.Request, secret string, role Role) (Token, er
 	token, err := s.identify(r, secret)
 	switch {
 	case err != nil && secret != "":
-		s.recordRefusal(r)
+		if !errors.Is(err, ErrIssuer) {
+			s.recordRefusal(r)
+		}
 		if !s.guesses.allow(address(r), s.Now()) {
 			return Token{}, errTooManyRequests
 		}
@@ -127,7 +130,11 @@ func (s *Server) identify(r *http.Request, secret string) (Token, error) {
 		return Token{}, errNoToken
 	}
 	token, err := s.OIDC.Identify(r.Context(), secret)
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrIssuer):
+		s.log.WarnContext(r.Context(), "ID token could not be checked", "error", err)
+		return Token{}, ErrIssuer
+	case err != nil:
 		s.log.InfoContext(r.Context(), "ID token was refused", "error", err)
 		return Token{}, errNoToken
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -42,6 +43,7 @@ const (
 // Identifier finds out who an ID token belongs to.
 type Identifier struct {
 	config OIDC
+	reads  *issuerReads
 
 	mu       sync.Mutex
 	verifier *oidc.IDTokenVerifier // nil until the issuer was reached
@@ -52,17 +54,38 @@ type Identifier struct {
 // keep a server from starting.
 func NewIdentifier(config OIDC) *Identifier {
 	config.GroupsClaim = cmp.Or(config.GroupsClaim, "groups")
-	if config.Client == nil {
-		config.Client = &http.Client{Timeout: oidcTime}
+	client := http.Client{Timeout: oidcTime}
+	if config.Client != nil {
+		client = *config.Client
 	}
-	return &Identifier{config: config}
+	reads := &issuerReads{RoundTripper: cmp.Or(client.Transport, http.DefaultTransport)}
+	client.Transport, config.Client = reads, &client
+	return &Identifier{config: config, reads: reads}
 }
+
+// issuerReads counts what could not be read from the issuer: the verifier's error says it in text alone.
+type issuerReads struct {
+	http.RoundTripper
+	failed atomic.Int64
+}
+
+// RoundTrip is http.RoundTripper's.
+func (r *issuerReads) RoundTrip(req *http.Request) (*http.Response, error) {
+	response, err := r.RoundTripper.RoundTrip(req)
+	if err != nil || response.StatusCode >= http.StatusBadRequest {
+		r.failed.Add(1)
+	}
+	return response, err
+}
+
+// ErrIssuer says that the issuer, or its keys, could not be read, so that nobody knows whose a token is.
+var ErrIssuer = errors.New("the issuer of ID tokens did not answer")
 
 // looksSigned tells a signed token from a random one, which is not shown to the issuer's code at all.
 func looksSigned(secret string) bool { return strings.Count(secret, ".") == 2 }
 
 // Identify checks a token's signature, issuer, audience and times, and finds what its groups may do. The error says why it is not
-// taken; it may be that the issuer was not reached.
+// taken, and is ErrIssuer when that could not be found out.
 func (i *Identifier) Identify(ctx context.Context, secret string) (Token, error) {
 	verifier, err := i.ready(ctx)
 	if err != nil {
@@ -70,8 +93,13 @@ func (i *Identifier) Identify(ctx context.Context, secret string) (Token, error)
 	}
 	ctx, cancel := context.WithTimeout(oidc.ClientContext(ctx, i.config.Client), oidcTime)
 	defer cancel()
+	failed := i.reads.failed.Load()
 	id, err := verifier.Verify(ctx, secret)
-	if err != nil {
+	switch {
+	case err == nil:
+	case ctx.Err() != nil || i.reads.failed.Load() > failed: // only reading its keys takes any time
+		return Token{}, fmt.Errorf("%w: verify ID token: %w", ErrIssuer, err)
+	default:
 		return Token{}, fmt.Errorf("verify ID token: %w", err)
 	}
 	var claims map[string]any
@@ -135,7 +163,7 @@ func (i *Identifier) ready(ctx context.Context) (*oidc.IDTokenVerifier, error) {
 	// The provider keeps its context for later reads of the keys: it must outlive this request.
 	provider, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), i.config.Client), i.config.Issuer)
 	if err != nil {
-		return nil, fmt.Errorf("discover issuer %s: %w", i.config.Issuer, err)
+		return nil, fmt.Errorf("%w: discover %s: %w", ErrIssuer, i.config.Issuer, err)
 	}
 	i.verifier = provider.Verifier(&oidc.Config{ClientID: i.config.Audience})
 	i.endpoint = provider.Endpoint()

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -21,8 +22,9 @@ import (
 // issuer is a login server: its discovery document, its keys, and a pen.
 type issuer struct {
 	*httptest.Server
-	key  *rsa.PrivateKey
-	down atomic.Bool
+	key *rsa.PrivateKey
+	// down fails the discovery document, noKeys the keys.
+	down, noKeys atomic.Bool
 }
 
 func newIssuer(t *testing.T) *issuer {
@@ -42,6 +44,10 @@ func newIssuer(t *testing.T) *issuer {
 			"token_endpoint": i.URL + "/t", "id_token_signing_alg_values_supported": []string{"RS256"}})
 	})
 	mux.HandleFunc("GET /keys", func(w http.ResponseWriter, _ *http.Request) {
+		if i.noKeys.Load() {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
 		_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: &key.PublicKey, KeyID: "k1", Algorithm: "RS256", Use: "sig"}}})
 	})
 	i.Server = httptest.NewServer(mux)
@@ -76,10 +82,18 @@ func TestIdentify(t *testing.T) {
 	}})
 	i.down.Store(true)
 	good := i.sign(t, i.key, map[string]any{"groups": []string{"sre"}})
-	if _, err := identifier.Identify(t.Context(), good); err == nil {
-		t.Error("a token was taken while the issuer is down")
+	if _, err := identifier.Identify(t.Context(), good); !errors.Is(err, api.ErrIssuer) {
+		t.Errorf("while the issuer is down: %v", err)
 	}
 	i.down.Store(false)
+	i.noKeys.Store(true)
+	if _, err := identifier.Identify(t.Context(), good); !errors.Is(err, api.ErrIssuer) {
+		t.Errorf("while its keys can not be read: %v", err)
+	}
+	if _, err := identifier.Identify(t.Context(), "a.b.c"); err == nil || errors.Is(err, api.ErrIssuer) {
+		t.Errorf("what is no token needs no keys to be refused: %v", err)
+	}
+	i.noKeys.Store(false)
 
 	for name, tt := range map[string]struct {
 		claims map[string]any
@@ -113,7 +127,7 @@ func TestIdentify(t *testing.T) {
 		"no signature":       "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ1MSJ9.",
 		"not a token at all": "a.b.c",
 	} {
-		if got, err := identifier.Identify(t.Context(), token); err == nil {
+		if got, err := identifier.Identify(t.Context(), token); err == nil || errors.Is(err, api.ErrIssuer) {
 			t.Errorf("%s was taken: %+v", name, got)
 		}
 	}
@@ -140,5 +154,16 @@ func TestIdentify(t *testing.T) {
 	ask(again)
 	if got := w.take(); len(got) != 1 {
 		t.Errorf("recorded %q, want the login once", got)
+	}
+
+	// While it is away nobody is refused, and nobody is let in.
+	s = newContractServer(t, func(o *api.Options) {
+		o.OIDC, o.Witness = api.NewIdentifier(api.OIDC{Issuer: i.URL, Audience: "drydock"}), w
+	})
+	i.noKeys.Store(true)
+	answer := s.do(request{method: "GET", path: "/api/v1/kill-switch", header: map[string]string{"Authorization": "Bearer " + good}})
+	if answer.Code != http.StatusServiceUnavailable || !strings.Contains(answer.Body.String(), `/problems/issuer-unavailable"`) ||
+		strings.Contains(answer.Body.String(), i.URL) || len(w.take()) != 0 {
+		t.Errorf("while the issuer's keys can not be read: %d %s", answer.Code, answer.Body)
 	}
 }

@@ -77,6 +77,9 @@ func (p *pages) enter(c *gin.Context) {
 	case errors.Is(err, errTooManyRequests):
 		p.tooMany(c)
 		return
+	case errors.Is(err, ErrIssuer):
+		p.loginPage(c, http.StatusServiceUnavailable, "The login server does not answer, so nobody knows whose this token is. Try again.")
+		return
 	case err != nil:
 		p.loginPage(c, http.StatusUnauthorized, "No such token.")
 		return

@@ -86,6 +86,7 @@ var problems = []struct {
 	{ErrPagerDuty, 502, "pagerduty-unavailable", "Try again; the server's log has the reason."},
 	{ErrCarrier, 502, "carrier-unavailable", "GET /api/v1/carriers says why; the server's log has more."},
 	{ErrHistorySlow, 503, "history-slow", "Ask for less: a shorter time, or a filter."},
+	{ErrIssuer, 503, "issuer-unavailable", "Try again: the login server that made the token, or its keys, can not be read. A token of api_tokens needs none."},
 	{ErrDatabase, 503, "database-unavailable", "Try again; the server's log has the reason."},
 	{errBusy, 503, "busy", "Try again."},
 	{errNotReady, 503, "not-ready", "The member parts names what does not work."},

@@ -104,6 +104,11 @@ func provoke(t *testing.T, id, problem string, op operation, c call) (*server, r
 			r.body, r.header, r.token = `{"event":{"event_type":"incident.triggered"}}`, nil, ""
 			r.header = map[string]string{"X-PagerDuty-Signature": sign(r.body)}
 		}
+	case "issuer-unavailable":
+		away := httptest.NewServer(http.NotFoundHandler())
+		away.Close()
+		r.token = "of.an.issuer"
+		s = newContractServer(t, func(o *api.Options) { o.OIDC = api.NewIdentifier(api.OIDC{Issuer: away.URL, Audience: "drydock"}) })
 	case "history-slow", "database-unavailable":
 		s.historyErr, s.orderErr, s.acceptErr = problemError, problemError, problemError
 		if id == "receiveWebhook" {

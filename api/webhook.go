@@ -107,6 +107,8 @@ func (s *Server) authenticate(r *http.Request, body []byte) (unsigned bool, err 
 func (s *Server) mayOrchestrate(r *http.Request, secret string) error {
 	token, err := s.identify(r, secret)
 	switch {
+	case errors.Is(err, ErrIssuer):
+		return err
 	case err != nil:
 		s.recordRefusal(r)
 		return err

@@ -843,6 +843,9 @@ type HistoryUnavailable = Problem
 // Internal RFC 9457.
 type Internal = Problem
 
+// IssuerUnavailable RFC 9457.
+type IssuerUnavailable = Problem
+
 // KeyReused RFC 9457.
 type KeyReused = Problem
 
@@ -3020,6 +3023,11 @@ type ListCarriersResponse429Headers struct {
 	RetryAfter *int
 }
 
+// ListCarriersResponse503Headers the declared response headers of an HTTP 503 response for ListCarriers
+type ListCarriersResponse503Headers struct {
+	RetryAfter *int
+}
+
 type ListCarriersResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -3033,10 +3041,14 @@ type ListCarriersResponse struct {
 	ApplicationProblemJSON429 *TooManyRequests
 	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
 	ApplicationProblemJSON500 *Internal
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *IssuerUnavailable
 	// Headers401 the parsed response headers for an HTTP 401 response
 	Headers401 *ListCarriersResponse401Headers
 	// Headers429 the parsed response headers for an HTTP 429 response
 	Headers429 *ListCarriersResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *ListCarriersResponse503Headers
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
@@ -3062,6 +3074,11 @@ func (r ListCarriersResponse) GetApplicationProblemJSON429() *TooManyRequests {
 // GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
 func (r ListCarriersResponse) GetApplicationProblemJSON500() *Internal {
 	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListCarriersResponse) GetApplicationProblemJSON503() *IssuerUnavailable {
+	return r.ApplicationProblemJSON503
 }
 
 // GetBody returns the raw response body bytes
@@ -3242,6 +3259,11 @@ type DiagnoseResponse429Headers struct {
 	RetryAfter *int
 }
 
+// DiagnoseResponse503Headers the declared response headers of an HTTP 503 response for Diagnose
+type DiagnoseResponse503Headers struct {
+	RetryAfter *int
+}
+
 type DiagnoseResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -3259,10 +3281,14 @@ type DiagnoseResponse struct {
 	ApplicationProblemJSON429 *TooManyRequests
 	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
 	ApplicationProblemJSON500 *Internal
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *IssuerUnavailable
 	// Headers401 the parsed response headers for an HTTP 401 response
 	Headers401 *DiagnoseResponse401Headers
 	// Headers429 the parsed response headers for an HTTP 429 response
 	Headers429 *DiagnoseResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *DiagnoseResponse503Headers
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
@@ -3298,6 +3324,11 @@ func (r DiagnoseResponse) GetApplicationProblemJSON429() *TooManyRequests {
 // GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
 func (r DiagnoseResponse) GetApplicationProblemJSON500() *Internal {
 	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r DiagnoseResponse) GetApplicationProblemJSON503() *IssuerUnavailable {
+	return r.ApplicationProblemJSON503
 }
 
 // GetBody returns the raw response body bytes
@@ -5215,6 +5246,13 @@ func ParseListCarriersResponse(rsp *http.Response) (*ListCarriersResponse, error
 		}
 		response.ApplicationProblemJSON500 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest IssuerUnavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
 	}
 
 	switch {
@@ -5238,6 +5276,16 @@ func ParseListCarriersResponse(rsp *http.Response) (*ListCarriersResponse, error
 			headers.RetryAfter = &value
 		}
 		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers ListCarriersResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers503 = &headers
 	}
 
 	return response, nil
@@ -5442,6 +5490,13 @@ func ParseDiagnoseResponse(rsp *http.Response) (*DiagnoseResponse, error) {
 		}
 		response.ApplicationProblemJSON500 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest IssuerUnavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
 	}
 
 	switch {
@@ -5465,6 +5520,16 @@ func ParseDiagnoseResponse(rsp *http.Response) (*DiagnoseResponse, error) {
 			headers.RetryAfter = &value
 		}
 		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers DiagnoseResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers503 = &headers
 	}
 
 	return response, nil
