@@ -178,7 +178,7 @@ func testServer(t *testing.T) (*served, string) {
 	kubeconfig := writeFile(t, "carrier.yaml", deadCarrier)
 	s := startServer(t, `database_url: {env: DATABASE_URL}
 backup_key: {env: BACKUP_KEY}
-carriers: [{name: prod-dal10-carrier3, kubeconfig: `+kubeconfig+`}]
+carriers: [{name: prod-dal10-carrier3, kubeconfig: `+kubeconfig+`}, {name: prod-dal10-carrier4, kubeconfig: `+kubeconfig+`x}]
 pagerduty: {webhook_secrets: [{env: HOOK}]}
 timing: {tick: 1s}
 `, map[string]string{"DATABASE_URL": dsn, "HOOK": hookSecret, "BACKUP_KEY": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="})
@@ -230,6 +230,12 @@ func TestServe(t *testing.T) {
 	_, reach := s.do("GET", "/api/v1/carriers", "", nil)
 	if item := reach["items"].([]any)[0].(map[string]any); item["reachable"] != false || item["why"] == "" {
 		t.Errorf("carriers %v", reach)
+	}
+	_, unread := s.do("GET", "/api/v1/carriers/prod-dal10-carrier4/daemonsets/monitoring/node-exporter/diagnosis", "", nil)
+	for _, shown := range []any{reach, unread} {
+		if text := fmt.Sprint(shown); !strings.Contains(text, "its kubeconfig can not be used") || strings.Contains(text, "carrier.yaml") {
+			t.Errorf("a kubeconfig that is not there: %v", shown)
+		}
 	}
 	// Without a PagerDuty token no incident can be read, so no order can be taken.
 	if code, p := s.do("POST", "/api/v1/incidents/QTEST0000001/retrigger", `{"reason":"x"}`, nil); code != 502 {

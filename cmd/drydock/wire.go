@@ -64,11 +64,11 @@ func wire(ctx context.Context, cfg *Config, s *resolved, db *database, traces *t
 	}
 	mine := installation(s.backupKey)
 	policy := cfg.policies(mine)
-	registry, err := cfg.registry(kube.Options{Version: version})
+	registry, err := cfg.registry(kube.Options{Version: version, Log: log})
 	if err != nil {
 		return nil, usagef("%w", err)
 	}
-	readers, err := cfg.registry(kube.Options{Version: version, ReadOnly: true})
+	readers, err := cfg.registry(kube.Options{Version: version, ReadOnly: true, Log: log})
 	if err != nil {
 		return nil, usagef("%w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,6 +32,9 @@ type Options struct {
 	// ReadOnly makes every mutating request an error on this side of the wire, server-side dry runs and access reviews
 	// excepted: for diagnose, plan and dry runs.
 	ReadOnly bool
+	// Log takes what is wrong with a carrier's files, once each time that it changes. The errors then name no file of this machine: they
+	// are shown to whoever may read a run. Without it they say all.
+	Log *slog.Logger
 }
 
 // Registry holds the carriers. It connects lazily, and again when a kubeconfig's file has changed.
@@ -41,6 +45,7 @@ type Registry struct {
 
 	mu        sync.Mutex
 	connected map[string]connection
+	told      map[string]string // what was last logged, by carrier
 }
 
 type connection struct {
@@ -64,7 +69,7 @@ func (e *NotFoundError) Error() string {
 // NewRegistry makes a registry of the entries and of dir, in which every kubeconfig is a carrier named after its file;
 // dir may be empty. An entry wins over a file of the same name. Nothing is connected or read yet, see Check.
 func NewRegistry(entries []Entry, dir string, opts Options) (*Registry, error) {
-	r := &Registry{opts: opts, dir: dir, entries: map[string]Entry{}, connected: map[string]connection{}}
+	r := &Registry{opts: opts, dir: dir, entries: map[string]Entry{}, connected: map[string]connection{}, told: map[string]string{}}
 	for _, e := range entries {
 		if e.Name == "" {
 			return nil, errors.New("carrier without a name: set carriers[].name")
@@ -162,9 +167,48 @@ func (r *Registry) entry(name string) (Entry, error) {
 	return Entry{}, errors.Join(&NotFoundError{Name: name}, err)
 }
 
+// ErrKubeconfig stands for all that can be wrong with a carrier's kubeconfig, where Options.Log has taken it.
+var ErrKubeconfig = errors.New("its kubeconfig can not be used: the log of the server that looked says why, and so does \"drydock doctor\" there")
+
 // Carrier returns the carrier of that name. It reads the kubeconfig when it has not yet or when the file has changed, and
-// makes no call. It answers *NotFoundError for a name that is not known, and *PluginError for a kubeconfig that would run a program.
+// makes no call. It answers *NotFoundError for a name that is not known. With Options.Log every other error is ErrKubeconfig; without it
+// one is *PluginError for a kubeconfig that would run a program.
 func (r *Registry) Carrier(name string) (*Carrier, error) {
+	c, err := r.open(name)
+	if r.opts.Log == nil {
+		return c, err
+	}
+	if r.tell(name, err); err == nil {
+		return c, nil
+	}
+	var unknown *NotFoundError
+	if errors.As(err, &unknown) {
+		return nil, unknown
+	}
+	return nil, fmt.Errorf("carrier %q: %w", name, ErrKubeconfig)
+}
+
+// tell logs what is wrong with a carrier, when it has changed.
+func (r *Registry) tell(name string, err error) {
+	wrong := ""
+	if err != nil {
+		wrong = err.Error()
+	}
+	r.mu.Lock()
+	changed := r.told[name] != wrong
+	if r.told[name] = wrong; wrong == "" {
+		delete(r.told, name)
+	}
+	r.mu.Unlock()
+	switch {
+	case changed && err != nil:
+		r.opts.Log.Error("carrier can not be used", "carrier", name, "error", err)
+	case changed:
+		r.opts.Log.Info("carrier can be used again", "carrier", name)
+	}
+}
+
+func (r *Registry) open(name string) (*Carrier, error) {
 	e, err := r.entry(name)
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package kube
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -131,6 +132,42 @@ func TestRegistryRefuses(t *testing.T) {
 		if _, err := NewRegistry(entries, "", Options{}); err == nil {
 			t.Errorf("%+v was accepted", entries)
 		}
+	}
+}
+
+// With a log the reason is there, once, and the error, which whoever may read a run sees, names no file.
+func TestRegistryLogsWhatItDoesNotTell(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "k.yaml")
+	var said strings.Builder
+	r, err := NewRegistry([]Entry{{Name: "c", Kubeconfig: path}, {Name: "plugin", Context: "exec",
+		Kubeconfig: write(t, filepath.Join(dir, "p.yaml"), fmt.Sprintf(kubeconfig, "https://127.0.0.1:1"))}}, filepath.Join(dir, "none"),
+		Options{Log: slog.New(slog.NewTextHandler(&said, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		for _, name := range []string{"c", "plugin", "unknown"} {
+			_, err := r.Carrier(name)
+			if err == nil || strings.Contains(err.Error(), dir) || strings.Contains(err.Error(), "steal") {
+				t.Errorf("%s: error = %v", name, err)
+			}
+			if name != "unknown" && !errors.Is(err, ErrKubeconfig) {
+				t.Errorf("%s: error = %v, want ErrKubeconfig", name, err)
+			}
+		}
+		if _, err := r.Reachable(t.Context(), "c"); !errors.Is(err, ErrKubeconfig) {
+			t.Errorf("reachable: %v", err)
+		}
+	}
+	if lines := strings.Count(said.String(), "\n"); lines != 3 || !strings.Contains(said.String(), path+" does not exist") || !strings.Contains(said.String(), "steal") {
+		t.Errorf("the log has %d lines, want one for each: %s", lines, &said)
+	}
+	said.Reset()
+	write(t, path, fmt.Sprintf(kubeconfig, "https://127.0.0.1:1"))
+	if _, err := r.Carrier("c"); err != nil || !strings.Contains(said.String(), "can be used again") {
+		t.Errorf("mended: %v, %s", err, &said)
 	}
 }
 
