@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/drydock/drydock/deploy/carrier"
@@ -13,6 +15,7 @@ import (
 	"github.com/drydock/drydock/migrations"
 	"github.com/drydock/drydock/playbook"
 	"github.com/drydock/drydock/playbook/kube"
+	"github.com/drydock/drydock/playbook/promotion"
 	"github.com/drydock/drydock/store"
 	"github.com/drydock/drydock/store/privatepg"
 )
@@ -23,7 +26,7 @@ type doctor struct {
 	cfg *Config
 	now func() time.Time
 
-	promoter  playbook.Promoter
+	promoter  *promotion.Promoter
 	pagerDuty *incident.Client // nil: no token is configured
 }
 
@@ -103,7 +106,7 @@ func (d *doctor) checks() []examination {
 	for _, ds := range d.cfg.DaemonSets {
 		if p := ds.Promotion; p != "" && !seen["promotion "+p] && len(names) > 0 {
 			seen["promotion "+p] = true
-			checks = append(checks, examination{"promotion " + p, func(ctx context.Context) checkResult { return d.promotion(ctx, names[0], p) }})
+			checks = append(checks, examination{"promotion " + p, func(ctx context.Context) checkResult { return d.promotions(ctx, names, p) }})
 		}
 	}
 	return checks
@@ -407,12 +410,63 @@ func (d *doctor) clock(ctx context.Context, registry *kube.Registry, name string
 	})
 }
 
+// promotions looks at a component for every carrier: its version may come from the carrier itself, and its address, flag and Jenkins
+// process are made with the carrier's name.
+func (d *doctor) promotions(ctx context.Context, carriers []string, component string) checkResult {
+	results := make([]checkResult, len(carriers))
+	slots := make(chan struct{}, examinations)
+	var all sync.WaitGroup
+	for i, carrier := range carriers {
+		slots <- struct{}{}
+		all.Go(func() {
+			defer func() { <-slots }()
+			results[i] = d.promotion(ctx, carrier, component)
+		})
+	}
+	all.Wait()
+	return worst(carriers, results)
+}
+
+// mostNamed is how many carriers a line names.
+const mostNamed = 5
+
+// worst is the worst of the carriers' results, and the others of its kind: what did not answer comes before what is not as it must be.
+func worst(carriers []string, results []checkResult) checkResult {
+	for _, status := range []string{checkFailed, checkNo} {
+		i := slices.IndexFunc(results, func(r checkResult) bool { return r.Status == status })
+		if i < 0 {
+			continue
+		}
+		var named []string
+		more := 0
+		for j, r := range results {
+			switch {
+			case r.Status == checkOK:
+			case len(named) == mostNamed:
+				more++
+			default:
+				named = append(named, carriers[j]+": "+r.Saw)
+			}
+		}
+		if more > 0 {
+			named = append(named, fmt.Sprintf("and %d more carriers", more))
+		}
+		return checkResult{Status: status, Saw: strings.Join(named, "; "), Mend: results[i].Mend}
+	}
+	if len(results) == 1 {
+		return results[0]
+	}
+	return ok("for each of %d carriers, as: %s", len(carriers), results[0].Saw)
+}
+
 func (d *doctor) promotion(ctx context.Context, carrier, component string) checkResult {
-	reading := d.promoter.Promotion(ctx, carrier, component)
-	p, known := reading.Get()
+	p, err := d.promoter.Read(ctx, carrier, component)
+	answered, isStatus := errors.AsType[*promotion.StatusError](err)
 	switch {
-	case !known:
-		return failed("is the flag service, and is Jenkins, reachable from here, and are their tokens valid?", errors.New(reading.Why()))
+	case isStatus && (answered.Code == http.StatusUnauthorized || answered.Code == http.StatusForbidden):
+		return no(fmt.Sprintf("make a token that may read there, and set it as the token of promotions.%s.version or .jenkins", component), "refused: %v", err)
+	case err != nil:
+		return failed("is the flag service, and is Jenkins, reachable from here?", err)
 	case p.Version == "":
 		return no("is the address right?", "%s names no version for %s", p.Source, carrier)
 	case p.Build == 0:

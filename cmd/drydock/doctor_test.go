@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -46,6 +48,8 @@ func TestDoctorLines(t *testing.T) {
 		carrier            *standIn
 		config             string // in place of, or beside, what is well
 		token              string
+		saw                string           // a part of it
+		flags              http.HandlerFunc // the flag service, and Jenkins; absent: neither answers
 	}{
 		"an old schema": {line: "database", status: checkNo, mend: `run "drydock migrate up"`, dsn: func(t *testing.T) string {
 			return migrated(t, `UPDATE schema_migrations SET version = version - 1`)
@@ -68,8 +72,21 @@ func TestDoctorLines(t *testing.T) {
 		"a clock is ahead":   {line: "clock of c1", status: checkNo, mend: "set both machines' clocks by NTP", carrier: late},
 		"a carrier is away":  {line: "carrier c1", status: checkFailed, mend: "is the API server reachable from here, and is the credential valid?", config: "dead"},
 		"no kubeconfig":      {line: "carrier c1", status: checkNo, mend: "mend the kubeconfig", config: "none"},
-		"no flag service": {line: "promotion ops", status: checkFailed, mend: "is the flag service, and is Jenkins, reachable from here, and are their tokens valid?",
+		"no flag service": {line: "promotion ops", status: checkFailed, mend: "is the flag service, and is Jenkins, reachable from here?",
 			config: "promotion"},
+		"a refused token": {line: "promotion ops", status: checkNo, mend: "make a token that may read there, and set it as the token of promotions.ops.version or .jenkins",
+			saw: "c1: refused: ", config: "promotion", flags: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }},
+		"another carrier's version": {line: "promotion ops", status: checkNo, mend: "is the address right?", saw: "c2: ", config: "promotion",
+			flags: func(w http.ResponseWriter, r *http.Request) {
+				switch r.URL.Path {
+				case "/c1":
+					_, _ = w.Write([]byte(`{"v":"1.2.3"}`))
+				case "/c2":
+					w.WriteHeader(http.StatusNotFound)
+				default: // Jenkins
+					_, _ = w.Write([]byte(`{"allBuilds":[{"number":7,"displayName":"1.2.3"}],"processes":[{"name":"c1"}]}`))
+				}
+			}},
 		"all is well": {line: "clock of c1", status: checkOK},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -95,7 +112,7 @@ func TestDoctorLines(t *testing.T) {
 			}
 			text := fmt.Sprintf("mode: act\ndata_dir: %s\npublic_url: https://drydock.example.com\nself_alert: {routing_key: {env: X}}\n"+
 				"pagerduty: {api_url: %q, from: drydock@example.com, token: {env: TOKEN}, webhook_secrets: [{env: X}]}\n"+
-				"carriers: [{name: c1, kubeconfig: %s}]\n", dir, account.URL, kubeconfig)
+				"carriers: [{name: c1, kubeconfig: %[3]s}, {name: c2, kubeconfig: %[3]s}]\n", dir, account.URL, kubeconfig)
 			dsn := tt.dsn(t)
 			if dsn != "" {
 				text += "database_url: {env: DSN}\nbackup_key: {env: KEY}\n"
@@ -103,8 +120,14 @@ func TestDoctorLines(t *testing.T) {
 			promotion := ""
 			if tt.config == "promotion" {
 				promotion = ", promotion: ops"
-				text += "promotions: {ops: {version: {source: http, url: \"http://127.0.0.1:1/{carrier}\", json_path: $.v}, " +
-					"jenkins: {url: \"http://127.0.0.1:1\", job: a, user: u, token: {env: X}}}}\n"
+				address := "http://127.0.0.1:1"
+				if tt.flags != nil {
+					flags := httptest.NewServer(tt.flags)
+					t.Cleanup(flags.Close)
+					address = flags.URL
+				}
+				text += fmt.Sprintf("promotions: {ops: {version: {source: http, url: \"%[1]s/{carrier}\", json_path: v}, "+
+					"jenkins: {url: %[1]q, job: a, user: u, token: {env: X}}}}\n", address)
 			}
 			text += "daemonsets: [{name: node-exporter, namespace: monitoring, escalation_policy: PPOLICY1" + promotion + "}]\n"
 			cfg, err := parseConfig(filepath.Join(dir, "drydock.yaml"), []byte(text))
@@ -125,7 +148,7 @@ func TestDoctorLines(t *testing.T) {
 			for _, c := range report.Checks {
 				if c.Name == tt.line {
 					seen = true
-					if c.Status != tt.status || c.Mend != tt.mend || c.Saw == "" {
+					if c.Status != tt.status || c.Mend != tt.mend || c.Saw == "" || !strings.Contains(c.Saw, tt.saw) {
 						t.Errorf("got %+v, want %s with %q", c, tt.status, tt.mend)
 					}
 				}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/drydock/drydock/playbook"
@@ -12,7 +13,7 @@ import (
 )
 
 // newPromoter builds the configured promotions. Secrets that are missing are noted in s.
-func newPromoter(cfg *Config, s *secrets) (playbook.Promoter, error) {
+func newPromoter(cfg *Config, s *secrets) (*promotion.Promoter, error) {
 	flags, err := cfg.flagReader()
 	if err != nil {
 		return nil, usagef("%w", err)
@@ -56,7 +57,8 @@ func newVersionSource(v VersionSource, token string, flags promotion.FlagReader)
 
 // flagReader reads flags on the carriers themselves, through a registry of its own that can change nothing.
 func (c *Config) flagReader() (promotion.FlagReader, error) {
-	registry, err := c.registry(kube.Options{Version: version, ReadOnly: true})
+	// What is wrong with a carrier is told where the carrier itself is read; a run's reasons name no files.
+	registry, err := c.registry(kube.Options{Version: version, ReadOnly: true, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return nil, err
 	}

@@ -57,14 +57,15 @@ func (e *UnknownComponentError) Error() string {
 
 // Promotion reads the deployed version, its build and the attempts so far, see playbook.Promoter.
 func (p *Promoter) Promotion(ctx context.Context, carrier, component string) playbook.Reading[playbook.Promotion] {
-	seen, err := p.read(ctx, carrier, component)
+	seen, err := p.Read(ctx, carrier, component)
 	if err != nil {
 		return playbook.Unknown[playbook.Promotion](err.Error())
 	}
 	return playbook.Known(seen)
 }
 
-func (p *Promoter) read(ctx context.Context, carrier, component string) (playbook.Promotion, error) {
+// Read is Promotion with an error that tells a refusal (*StatusError) from an outage.
+func (p *Promoter) Read(ctx context.Context, carrier, component string) (playbook.Promotion, error) {
 	c, ok := p.components[component]
 	if !ok {
 		return playbook.Promotion{}, &UnknownComponentError{Component: component}
