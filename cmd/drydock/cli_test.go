@@ -77,7 +77,7 @@ func TestCommands(t *testing.T) {
 			args: []string{"config", "check", "--config", missing}, code: 0, stdout: []string{"is valid"},
 			stderr: []string{"warning: carriers[0].kubeconfig: ", "none.yaml does not exist", "warning: carriers[0].actor_kubeconfig: ", "warning: carrier_dir: "},
 		},
-		"config check, act without self_alert": {args: []string{"config", "check", "--config", act}, code: 2, stderr: []string{"self_alert is missing", "mode act"}},
+		"config check, act without self_alert": {args: []string{"config", "check", "--config", act}, code: 2, stderr: []string{"drydock.yaml:1: mode: self_alert is missing", "mode act", "   1 | mode: act"}},
 		"config schema, yaml":                  {args: []string{"config", "schema", "-o", "yaml"}, code: 0, stdout: []string{"$schema: "}},
 		"config":                               {args: []string{"config"}, code: 2, stderr: []string{"check", "schema"}},
 		"runs":                                 {args: []string{"runs"}, code: 2, stderr: []string{"retrigger"}},

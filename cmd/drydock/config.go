@@ -38,7 +38,9 @@ type Config struct {
 	Limits        Limits               `yaml:"limits" doc:"budgets; every replica counts on the same ones"`
 	Retention     Retention            `yaml:"retention" doc:"how long the history is kept"`
 
-	file string // where it was read; empty for the built-in configuration
+	file   string // where it was read; empty for the built-in configuration
+	source []byte // what was read
+	lines  map[string]int
 }
 
 // PagerDuty is how Drydock reads and writes incidents.

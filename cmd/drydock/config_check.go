@@ -109,9 +109,9 @@ func (c *Config) validateOIDC(v *check) {
 // checkServing finds what only a server needs: diagnose and plan do without, and must work with the same file. Its error is a
 // usage error.
 func (c *Config) checkServing() error {
-	if c.Role != roleIngest && c.SelfAlert == nil && c.anyMode(playbook.ModeAct) {
-		return usagef("self_alert is missing: mode act needs it, for nobody else hears when an undo stays blocked. " +
-			"Name the routing key of a PagerDuty service that Drydock does not watch, or use mode observe or approve")
+	if key := c.modeKey(playbook.ModeAct); c.Role != roleIngest && c.SelfAlert == nil && key != "" {
+		return c.refuse(problem{path: key, text: "self_alert is missing: mode act needs it, for nobody else hears when an undo stays blocked. " +
+			"Name the routing key of a PagerDuty service that Drydock does not watch, or use mode observe or approve"})
 	}
 	return nil
 }
@@ -134,17 +134,23 @@ func (c *Config) missingFiles() []string {
 }
 
 // acts reports whether any carrier may be changed.
-func (c *Config) acts() bool { return c.anyMode(playbook.ModeAct) || c.anyMode(playbook.ModeApprove) }
+func (c *Config) acts() bool {
+	return c.modeKey(playbook.ModeAct) != "" || c.modeKey(playbook.ModeApprove) != ""
+}
 
-func (c *Config) anyMode(mode playbook.Mode) bool {
+// modeKey is the key that gives a carrier this mode; empty when no carrier has it.
+func (c *Config) modeKey(mode playbook.Mode) string {
 	inherits := c.CarrierDir != "" || len(c.Carriers) == 0
-	for _, carrier := range c.Carriers {
+	for i, carrier := range c.Carriers {
 		if carrier.Mode == mode {
-			return true
+			return fmt.Sprintf("carriers[%d].mode", i)
 		}
 		inherits = inherits || carrier.Mode == ""
 	}
-	return inherits && c.Mode == mode
+	if inherits && c.Mode == mode {
+		return "mode"
+	}
+	return ""
 }
 
 func (c *Config) validatePagerDuty(v *check) {

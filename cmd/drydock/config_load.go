@@ -77,10 +77,16 @@ func parseConfig(file string, src []byte) (*Config, error) {
 		c.complete()
 		problems = append(problems, c.validate()...)
 	}
+	c.source, c.lines = src, shape.lines
 	if len(problems) > 0 {
-		return nil, &exitError{exitUsage, newConfigError(file, src, shape.lines, problems)}
+		return nil, c.refuse(problems...)
 	}
 	return &c, nil
+}
+
+// refuse is a usage error that names each problem's line.
+func (c *Config) refuse(problems ...problem) error {
+	return &exitError{exitUsage, newConfigError(c.file, c.source, c.lines, problems)}
 }
 
 // yamlError is what the YAML library found that the walk did not, in words for people: its own of a wrong type name our Go types.
