@@ -81,7 +81,7 @@ fuzz: ## every fuzz target for FUZZTIME (1000000x: a million executions) each
 
 .PHONY: bench
 bench: ## the benchmarks, as ratios to limits measured in the same run
-	@tools/need postgres
+	@tools/need postgres chromium
 	@$(MAKE) build testbed
 	cd testbed && go run ./bench
 

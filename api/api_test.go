@@ -426,7 +426,7 @@ func (s *server) wantProblem(t *testing.T, r request, status int, name string, c
 func TestHeaders(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
-	for _, path := range []string{"/", "/healthz", "/api/v1/runs", "/login", "/static/drydock.css"} {
+	for _, path := range []string{"/", "/healthz", "/api/v1/runs", "/login", "/static/now/drydock.css"} {
 		h := s.do(request{method: "GET", path: path}).Header()
 		csp := h.Get("Content-Security-Policy")
 		if !strings.Contains(csp, "default-src 'none'") || strings.Contains(csp, "unsafe") || h.Get("X-Content-Type-Options") != "nosniff" ||

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,7 +22,10 @@ type OIDC struct {
 	Audience    string // the client id that the tokens are made for
 	GroupsClaim string // absent: groups
 	Groups      []OIDCGroup
-	Client      *http.Client // absent: one with a time limit
+	// ClientSecret proves to the login server that it is Drydock who comes with a person's code, where it takes Drydock for a
+	// confidential client. Empty: a public client.
+	ClientSecret string
+	Client       *http.Client // absent: one with a time limit
 	// PublicURL is the address at which people reach the pages: the login server sends them back there. Empty: people log in on the
 	// pages with a token only.
 	PublicURL string
@@ -167,19 +171,35 @@ func (i *Identifier) ready(ctx context.Context) (*oidc.IDTokenVerifier, error) {
 	}
 	i.verifier = provider.Verifier(&oidc.Config{ClientID: i.config.Audience})
 	i.endpoint = provider.Endpoint()
+	i.endpoint.AuthStyle = i.authStyle(provider)
 	return i.verifier, nil
+}
+
+// authStyle is how Drydock names itself with a code. It is not found out by trying: a code is good for one try (RFC 6749, 4.1.2), and
+// some login servers spend it on a refused one.
+func (i *Identifier) authStyle(provider *oidc.Provider) oauth2.AuthStyle {
+	if i.config.ClientSecret == "" {
+		return oauth2.AuthStyleInParams // a public client has nothing but its id
+	}
+	var told struct {
+		Methods []string `json:"token_endpoint_auth_methods_supported"` // absent: client_secret_basic (OpenID Connect Discovery, 3)
+	}
+	if err := provider.Claims(&told); err == nil && len(told.Methods) > 0 && !slices.Contains(told.Methods, "client_secret_basic") {
+		return oauth2.AuthStyleInParams
+	}
+	return oauth2.AuthStyleInHeader
 }
 
 // forPages reports whether people can log in to the pages at the issuer.
 func (i *Identifier) forPages() bool { return i != nil && i.config.PublicURL != "" }
 
-// client is Drydock as the issuer knows it: a public client, whose proof is PKCE (RFC 7636).
+// client is Drydock as the issuer knows it. Its proof is PKCE (RFC 7636), and a secret where it has one.
 func (i *Identifier) client(ctx context.Context) (*oauth2.Config, *oidc.IDTokenVerifier, error) {
 	verifier, err := i.ready(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	return &oauth2.Config{ClientID: i.config.Audience, Endpoint: i.endpoint, RedirectURL: strings.TrimRight(i.config.PublicURL, "/") + oidcCallback,
+	return &oauth2.Config{ClientID: i.config.Audience, ClientSecret: i.config.ClientSecret, Endpoint: i.endpoint, RedirectURL: strings.TrimRight(i.config.PublicURL, "/") + oidcCallback,
 		Scopes: []string{oidc.ScopeOpenID, "email", "profile"}}, verifier, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"html/template"
@@ -22,23 +23,22 @@ import (
 type pages struct {
 	server    *Server
 	templates map[string]*template.Template
-	assets    string // the ETag of the static files
+	assets    string // names this version of the static files, in their addresses and as their ETag
 	reached   reached
 }
 
 func (s *Server) pages() {
 	p := &pages{server: s}
 	var err error
-	if p.templates, err = web.Pages(words); err == nil {
-		p.assets, err = assetsTag()
+	if p.assets, err = assetsTag(); err == nil {
+		p.templates, err = web.Pages(words, assetsPath+p.assets+"/")
 	}
 	if err != nil { // a mistake in an embedded template: no page works, all else does
 		s.log.Error("dashboard is off", "error", err)
 		return
 	}
 	e := s.engine
-	e.GET("/static/*filepath", p.static)
-	e.HEAD("/static/*filepath", p.static)
+	e.Match([]string{http.MethodGet, http.MethodHead}, assetsPath+":version/:file", p.static)
 	e.Match([]string{http.MethodGet, http.MethodHead}, "/", p.viewer(p.overview))
 	e.GET("/runs", p.viewer(p.list))
 	e.GET("/runs/:id", p.viewer(p.run))
@@ -72,19 +72,27 @@ func assetsTag() (string, error) {
 		fmt.Fprintf(h, "%s %d %s", path, len(body), body)
 		return err
 	})
-	return fmt.Sprintf(`"%x"`, h.Sum(nil)[:8]), err
+	return hex.EncodeToString(h.Sum(nil)[:8]), err
 }
 
-// static serves style, scripts and icon. A browser keeps them and asks whether they are still the same, which costs a few bytes.
+// assetsPath is where style, scripts and icon are, below the name of their version.
+const assetsPath = "/static/"
+
+// static serves style, scripts and icon. A browser never asks for a version again: when something changes the version is another. A page
+// of another version, as while replicas are being replaced, gets what is here, for the moment.
 func (p *pages) static(c *gin.Context) {
-	body, err := fs.ReadFile(web.Static(), c.Param("filepath")[1:])
+	name, keep := c.Param("file"), "no-cache"
+	if c.Param("version") == p.assets {
+		keep = "public, max-age=31536000, immutable"
+	}
+	body, err := fs.ReadFile(web.Static(), name)
 	if err != nil {
 		p.server.fail(c, errNoRoute)
 		return
 	}
-	c.Header("Cache-Control", "no-cache")
-	c.Header("ETag", p.assets)
-	http.ServeContent(c.Writer, c.Request, c.Param("filepath"), timeless, bytes.NewReader(body))
+	c.Header("Cache-Control", keep)
+	c.Header("ETag", `"`+p.assets+`"`)
+	http.ServeContent(c.Writer, c.Request, name, timeless, bytes.NewReader(body))
 }
 
 // page is what the layout shows; the parts of each page are fields of the struct that embeds it.

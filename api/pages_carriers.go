@@ -206,7 +206,7 @@ func (p *pages) diagnosis(c *gin.Context, base page) error {
 	}
 	if len(found.Nodes) > 0 {
 		verdicts, cordons := nodesOf(playbook.StoredTick{Tick: playbook.Tick{Diagnosis: playbook.Diagnosis{Verdicts: found.Nodes}}}, "")
-		m := newNodeMap("Now", sortedNodes(verdicts), verdicts, cordons)
+		m := newNodeMap("Now", sortedNodes(found.Nodes), verdicts, cordons)
 		data.Map = &m
 	}
 	data.Troubled, _ = splitNodes(found.Nodes)

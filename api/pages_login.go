@@ -41,13 +41,18 @@ type loginPage struct {
 	OIDC              bool
 }
 
+// loginPage asks for a token; it goes on to where the request wanted to go.
 func (p *pages) loginPage(c *gin.Context, status int, wrong string) {
+	p.loginPageTo(c, status, wrong, cmp.Or(c.Query("next"), c.PostForm("next")))
+}
+
+func (p *pages) loginPageTo(c *gin.Context, status int, wrong, next string) {
 	hint := `Tokens are listed in the configuration as api_tokens; "drydock token new" makes one.`
 	if p.server.LoginToken != "" {
 		hint = "The token is in the file token of the data directory. The address that the server printed at its start logs in once, without it."
 	}
 	p.render(c, status, "login", loginPage{
-		page: page{Version: p.server.Version}, Wrong: wrong, Next: localPath(cmp.Or(c.Query("next"), c.PostForm("next"))), Hint: hint,
+		page: page{Version: p.server.Version}, Wrong: wrong, Next: localPath(next), Hint: hint,
 		OIDC: p.server.OIDC.forPages(),
 	})
 }

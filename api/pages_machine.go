@@ -14,7 +14,7 @@ import (
 
 const (
 	boxWidth, boxHeight = 150, 42
-	columnPitch         = 194
+	columnPitch         = 178
 	rowPitch            = 52
 )
 

@@ -219,18 +219,18 @@ func frontCoded(names []string) string {
 }
 
 // sortedNodes are the names in any of the looks, sorted as people count: worker-9 before worker-10.
-func sortedNodes(looks ...map[string]playbook.NodeVerdict) []string {
+func sortedNodes(looks ...[]playbook.Verdict) []string {
 	seen := map[string]bool{}
 	var names []string
 	for _, look := range looks {
-		for name := range look {
-			if !seen[name] {
-				seen[name] = true
-				names = append(names, name)
+		for _, v := range look {
+			if !seen[v.Node] {
+				seen[v.Node] = true
+				names = append(names, v.Node)
 			}
 		}
 	}
-	slices.SortFunc(names, naturally)
+	slices.SortFunc(names, naturally) // quick where a look has them in this order, as it nearly has
 	return names
 }
 

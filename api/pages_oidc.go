@@ -74,7 +74,7 @@ func (p *pages) callbackOIDC(c *gin.Context) {
 	}
 	if err != nil {
 		p.server.log.InfoContext(c.Request.Context(), "login by OIDC failed", "error", err)
-		p.loginPage(c, http.StatusUnauthorized, "You were not logged in. Try again; if it stays so, none of your groups may be configured in oidc.")
+		p.loginPageTo(c, http.StatusUnauthorized, "You were not logged in. Try again; if it stays so, none of your groups may be configured in oidc.", next)
 		return
 	}
 	p.setSession(c, secret)
@@ -95,7 +95,7 @@ func (p *pages) finishOIDC(c *gin.Context) (secret, next string, err error) {
 		return "", "", errors.New("the login was not begun here")
 	}
 	if told := c.Query("error"); told != "" {
-		return "", "", errors.New("the login server said " + told)
+		return "", l.Next, errors.New("the login server said " + told)
 	}
 	secret, err = p.server.OIDC.finish(c.Request.Context(), c.Query("code"), l.Nonce, l.Proof)
 	return secret, localPath(l.Next), err

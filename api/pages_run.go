@@ -78,6 +78,8 @@ type runPage struct {
 	Timeline            []timelineEntry
 	Notes               []incidentNotes
 	Questions           []questionView
+	Flips               bool   // it is shown what would turn each answer around
+	FlipsAt             string // the address that shows it
 	Evidence            []playbook.Evidence
 	NoEvidence          string
 	Readings            []readingView
@@ -94,8 +96,8 @@ func (p *pages) run(c *gin.Context, base page) error { return p.showRun(c, base,
 
 // showRun shows a run, with why an order about it was refused.
 func (p *pages) showRun(c *gin.Context, base page, status int, refused *refusal) error {
-	q := newQuery(c, "tick")
-	tick := q.text("tick")
+	q := newQuery(c, "tick", "flips")
+	tick, flips := q.text("tick"), q.text("flips") != ""
 	if err := q.err(); err != nil {
 		return err
 	}
@@ -120,7 +122,7 @@ func (p *pages) showRun(c *gin.Context, base page, status int, refused *refusal)
 	data.Notes = notesOf(r.Run)
 	data.Manifest = manifestOf(r)
 	data.deadline(r.Run, now)
-	data.look(r, at)
+	data.look(r, at, flips)
 	for _, o := range r.Owed() {
 		data.Owed = append(data.Owed, actionWords(o.Action))
 	}
@@ -184,8 +186,9 @@ func (d *runPage) orders(r playbook.StoredRun) {
 // othersShown is how many nodes with nothing the matter are listed by name; the map has all of them.
 const othersShown, troubledShown = 200, 200
 
-// look fills in what is seen at a tick.
-func (d *runPage) look(r playbook.StoredRun, at int) {
+// look fills in what is seen at a tick. What would turn the answers around takes a few dozen diagnoses, so it is found when it is asked
+// for, and not each time that the page is fetched anew.
+func (d *runPage) look(r playbook.StoredRun, at int, flips bool) {
 	if at < 0 {
 		return
 	}
@@ -204,8 +207,16 @@ func (d *runPage) look(r playbook.StoredRun, at int) {
 	if len(others) <= othersShown {
 		d.Others = others
 	}
+	questions := diagnosis.Questions
+	if d.Flips = flips; flips {
+		questions = playbook.ExplainTick(r, at)
+	}
+	d.FlipsAt = fmt.Sprintf("/runs/%s?flips=1", url.PathEscape(r.ID))
+	if !d.Latest {
+		d.FlipsAt += fmt.Sprintf("&tick=%d", t.Seq)
+	}
 	found := false
-	for _, q := range playbook.ExplainTick(r, at) {
+	for _, q := range questions {
 		v := questionView{Finding: plainWords(string(q.Finding)), Saw: q.Saw, Flip: q.Flip, Answer: answerView(q.Answer)}
 		if q.Finding == t.Finding && !found {
 			v.Decides, found = true, true
@@ -249,7 +260,7 @@ func (d *runPage) maps(r playbook.StoredRun, at int) {
 	first = min(first, at)
 	was, wasCordoned := nodesOf(r.Ticks[first], r.ID)
 	is, isCordoned := nodesOf(r.Ticks[at], r.ID)
-	names := sortedNodes(was, is)
+	names := sortedNodes(r.Ticks[first].Diagnosis.Verdicts, r.Ticks[at].Diagnosis.Verdicts)
 	after := newNodeMap(d.titleOf(r), names, is, isCordoned)
 	d.After = &after
 	if first != at {

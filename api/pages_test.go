@@ -122,12 +122,12 @@ func TestPages(t *testing.T) {
 	if w := s.do(request{method: "GET", path: "/runs?outcome=odd", token: "viewer"}); w.Code != 400 {
 		t.Errorf("odd filter: %d", w.Code)
 	}
-	for _, path := range []string{"/static/drydock.css", "/static/drydock.js", "/static/live.js", "/static/icon.svg"} {
+	for _, path := range []string{"/static/now/drydock.css", "/static/now/drydock.js", "/static/now/live.js", "/static/now/icon.svg"} {
 		if w := s.do(request{method: "GET", path: path}); w.Code != 200 || w.Body.Len() == 0 {
 			t.Errorf("%s: %d", path, w.Code)
 		}
 	}
-	if w := s.do(request{method: "GET", path: "/static/"}); w.Code != 404 {
+	if w := s.do(request{method: "GET", path: "/static/now/"}); w.Code != 404 {
 		t.Errorf("the folder is listed: %d", w.Code)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"html/template"
 	"io/fs"
+	"maps"
 )
 
 //go:embed templates static
@@ -21,10 +22,18 @@ func Static() fs.FS {
 	return static
 }
 
-// Pages parses the templates; each page is the layout with the page's own main part. The error is a mistake in a template,
-// which a test finds.
-func Pages(funcs template.FuncMap) (map[string]*template.Template, error) {
+// Pages parses the templates; each page is the layout with the page's own main part. assets is the address below which Static is
+// served. The error is a mistake in a template, which a test finds.
+func Pages(funcs template.FuncMap, assets string) (map[string]*template.Template, error) {
 	pages := map[string]*template.Template{}
+	modules, err := fs.Glob(Static(), "*.js")
+	if err != nil {
+		return nil, fmt.Errorf("list the scripts: %w", err)
+	}
+	funcs = maps.Clone(funcs)
+	funcs["asset"] = func(name string) string { return assets + name }
+	// Named in the page, modules are fetched side by side, and not each when another turns out to import it.
+	funcs["modules"] = func() []string { return modules }
 	for _, name := range []string{"overview", "runs", "run", "carriers", "carrier", "diagnosis", "events", "audit", "login", "message", "docs"} {
 		t, err := template.New("layout.html").Funcs(funcs).ParseFS(files, "templates/layout.html", "templates/parts.html", "templates/"+name+".html")
 		if err != nil {

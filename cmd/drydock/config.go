@@ -70,10 +70,11 @@ type APIToken struct {
 
 // OIDC is a login server, and what the groups in its ID tokens may do.
 type OIDC struct {
-	Issuer      string      `yaml:"issuer" schema:"required" doc:"its address, under which /.well-known/openid-configuration is found"`
-	Audience    string      `yaml:"audience" schema:"required" doc:"the client id that the tokens are made for"`
-	GroupsClaim string      `yaml:"groups_claim" doc:"the claim that lists the groups; absent: groups"`
-	Groups      []OIDCGroup `yaml:"groups" schema:"required" doc:"the highest role of a person's groups counts"`
+	Issuer       string      `yaml:"issuer" schema:"required" doc:"its address, under which /.well-known/openid-configuration is found"`
+	Audience     string      `yaml:"audience" schema:"required" doc:"the client id that the tokens are made for"`
+	ClientSecret *Secret     `yaml:"client_secret" doc:"for logging in to the dashboard, where the login server takes Drydock for a confidential client; absent: a public client"`
+	GroupsClaim  string      `yaml:"groups_claim" doc:"the claim that lists the groups; absent: groups"`
+	Groups       []OIDCGroup `yaml:"groups" schema:"required" doc:"the highest role of a person's groups counts"`
 }
 
 // OIDCGroup is what the members of a group may do.

@@ -18,6 +18,7 @@ type resolved struct {
 	selfAlertKey   string
 	deadMan        string
 	tokens         api.Tokens
+	oidcSecret     string
 	// madeToken is the admin token in data_dir/token, empty where api_tokens are configured.
 	madeToken string
 	promoter  playbook.Promoter
@@ -49,6 +50,9 @@ func resolve(cfg *Config, getenv func(string) string) (*resolved, error) {
 	}
 	if err := r.readTokens(cfg, s); err != nil {
 		return nil, err
+	}
+	if cfg.OIDC != nil {
+		r.oidcSecret = s.get("oidc.client_secret", cfg.OIDC.ClientSecret)
 	}
 	key, keyErr := backupKey(cfg, s)
 	if err := s.err(); err != nil {
@@ -85,12 +89,12 @@ func (r *resolved) readTokens(cfg *Config, s *secrets) error {
 	return nil
 }
 
-// identifier takes the ID tokens of the configured login server; nil without one.
-func (c *Config) identifier() *api.Identifier {
+// identifier takes the ID tokens of the configured login server, to which clientSecret proves who asks; nil without one.
+func (c *Config) identifier(clientSecret string) *api.Identifier {
 	if c.OIDC == nil {
 		return nil
 	}
-	config := api.OIDC{Issuer: c.OIDC.Issuer, Audience: c.OIDC.Audience, GroupsClaim: c.OIDC.GroupsClaim, PublicURL: c.PublicURL}
+	config := api.OIDC{Issuer: c.OIDC.Issuer, Audience: c.OIDC.Audience, GroupsClaim: c.OIDC.GroupsClaim, ClientSecret: clientSecret, PublicURL: c.PublicURL}
 	for _, g := range c.OIDC.Groups {
 		role, _ := api.ParseRole(g.Role) // the configuration was checked
 		config.Groups = append(config.Groups, api.OIDCGroup{Name: g.Name, Role: role, Carriers: g.Carriers})

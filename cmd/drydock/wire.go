@@ -139,7 +139,7 @@ func wire(ctx context.Context, cfg *Config, s *resolved, db *database, traces *t
 	}
 	options := api.Options{
 		Intake: in, History: history{st}, Orders: orders{st, fileSwitch, registry, policy, mine, log}, Keys: keys{st}, Incidents: find, Carriers: known,
-		Signatures: signatures, Rules: rules, Policy: policy, DaemonSets: cfg.watched(), Tokens: s.tokens, OIDC: cfg.identifier(), Metrics: metrics, Log: log, Now: time.Now,
+		Signatures: signatures, Rules: rules, Policy: policy, DaemonSets: cfg.watched(), Tokens: s.tokens, OIDC: cfg.identifier(s.oidcSecret), Metrics: metrics, Log: log, Now: time.Now,
 		Parts: parts, Witness: witness{st},
 		NewID: func() string { return uuid.Must(uuid.NewV7()).String() }, Version: version,
 		SecureCookies: s.madeToken == "" && strings.HasPrefix(cfg.PublicURL, "https://"),

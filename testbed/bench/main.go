@@ -10,6 +10,7 @@
 //   - start: from the start of the process until it is ready; the size of the binary;
 //   - idle: the memory of an idle Drydock with 500 carriers, against an idle HTTP server that links client-go;
 //   - history: pages of five million runs, for each set of filters, against fetches of one run by its primary key;
+//   - pages: the dashboard's pages in Chromium, against an empty page;
 //   - queue: 100,000 incidents an hour, simulated from measured costs.
 //
 // A figure alone says how busy the machine was; a ratio of two that were measured in turns says how far Drydock is from
@@ -55,6 +56,7 @@ var measurements = []measurement{
 	{"start", measureStart},
 	{"idle", measureIdle},
 	{"history", measureHistory},
+	{"pages", measurePages},
 	{"queue", measureQueue},
 }
 

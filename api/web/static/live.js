@@ -23,6 +23,8 @@ function say(state) {
   live.dataset.state = state;
   live.className = "live" + (state === "live" ? " on" : state === "away" ? " off" : "");
   live.textContent = texts[state];
+  const button = document.getElementById("pause");
+  if (button) button.hidden = state === "still"; // nothing more comes
 }
 
 // tell shows what is wrong above the page, or with an empty text takes it away.

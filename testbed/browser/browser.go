@@ -1,4 +1,6 @@
-package web
+// Package browser drives a real, headless Chromium, for tests of the dashboard's pages. What no page may do fails the test that
+// opened it: an exception, a violation of the content security policy, a request to anywhere but its server.
+package browser
 
 import (
 	"context"
@@ -16,6 +18,7 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 )
@@ -23,12 +26,16 @@ import (
 // patience bounds how long a page may take to become as it should.
 const patience = 20 * time.Second
 
-// chromium starts a browser, which lives as long as the test.
-func chromium(t *testing.T) context.Context {
-	t.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU,
+// Options are how Chromium is started: alike on every machine.
+func Options() []chromedp.ExecAllocatorOption {
+	return append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("lang", "en-GB"), chromedp.Flag("force-color-profile", "srgb"), chromedp.Env("TZ=Europe/Berlin"))
-	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
+}
+
+// Start starts a browser, which lives as long as the test.
+func Start(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := chromedp.NewExecAllocator(t.Context(), Options()...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
@@ -38,10 +45,10 @@ func chromium(t *testing.T) context.Context {
 	return ctx
 }
 
-// tab is a page of the browser, with cookies of its own. What no page may do fails the test: an exception, a violation of the content
+// Tab is a page of the browser, with cookies of its own. What no page may do fails the test: an exception, a violation of the content
 // security policy, a request to anywhere but its server.
-type tab struct {
-	t      *testing.T
+type Tab struct {
+	t      testing.TB
 	ctx    context.Context
 	origin string
 
@@ -51,10 +58,11 @@ type tab struct {
 	bytes   float64  // what came over the network
 }
 
-func newTab(t *testing.T, browser context.Context, origin string) *tab {
+// NewTab opens a tab for the pages of one server, at its origin.
+func NewTab(t testing.TB, browser context.Context, origin string) *Tab {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
-	b := &tab{t: t, ctx: ctx, origin: origin}
+	b := &Tab{t: t, ctx: ctx, origin: origin}
 	t.Cleanup(func() {
 		b.clean()
 		cancel()
@@ -62,12 +70,12 @@ func newTab(t *testing.T, browser context.Context, origin string) *tab {
 	if err := chromedp.Listen(ctx, b.hear); err != nil {
 		t.Fatal(err)
 	}
-	b.do(chromedp.EmulateViewport(1440, 900))
+	b.Do(chromedp.EmulateViewport(1440, 900))
 	return b
 }
 
 // hear collects what went wrong on the page.
-func (b *tab) hear(event any) {
+func (b *Tab) hear(event any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch e := event.(type) {
@@ -94,7 +102,7 @@ func describe(d *runtime.ExceptionDetails) string {
 }
 
 // clean fails the test for what went wrong.
-func (b *tab) clean() {
+func (b *Tab) clean() {
 	b.t.Helper()
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -110,8 +118,8 @@ func (b *tab) clean() {
 	b.wrong = nil
 }
 
-// takeBytes is what came over the network since it was asked last.
-func (b *tab) takeBytes() float64 {
+// TakeBytes is what came over the network since it was asked last.
+func (b *Tab) TakeBytes() float64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n := b.bytes
@@ -119,14 +127,15 @@ func (b *tab) takeBytes() float64 {
 	return n
 }
 
-// allow names what this test provokes.
-func (b *tab) allow(parts ...string) {
+// Allow names what this test provokes.
+func (b *Tab) Allow(parts ...string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.allowed = append(b.allowed, parts...)
 }
 
-func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
+// Do carries out steps of chromedp.
+func (b *Tab) Do(steps ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
@@ -136,7 +145,7 @@ func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
 }
 
 // words is the page's text, for messages.
-func (b *tab) words() string {
+func (b *Tab) words() string {
 	text, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](`location.href + "\n" + (document.body ? document.body.innerText.slice(0, 1500) : "")`))
 	if err != nil {
 		return err.Error()
@@ -144,34 +153,38 @@ func (b *tab) words() string {
 	return text
 }
 
-func (b *tab) open(path string) { b.t.Helper(); b.do(chromedp.Navigate(b.origin + path)) }
+// Open goes to a page of the server.
+func (b *Tab) Open(path string) { b.t.Helper(); b.Do(chromedp.Navigate(b.origin + path)) }
 
-// login logs in by the form.
-func (b *tab) login(token, next string) {
+// Login logs in by the form.
+func (b *Tab) Login(token, next string) {
 	b.t.Helper()
-	b.open("/login?next=" + url.QueryEscape(next))
-	b.write("#token", token)
-	b.click(`form[action="/login"] button`)
-	b.until(`location.pathname !== "/login"`, "logged in")
+	b.Open("/login?next=" + url.QueryEscape(next))
+	b.Write("#token", token)
+	b.Click(`form[action="/login"] button`)
+	b.Until(`location.pathname !== "/login"`, "logged in")
 }
 
-// click clicks an element, as the page has it at that moment: a live page may put another in its place at any time.
-func (b *tab) click(selector string) {
+// Click clicks an element, as the page has it at that moment: a live page may put another in its place at any time.
+func (b *Tab) Click(selector string) {
 	b.t.Helper()
 	// Before a page is complete, where a click leads to would take its place in the history.
-	b.until("document.readyState === 'complete' && document.querySelector("+quote(selector)+")", selector+" is there")
-	eval[bool](b, "document.querySelector("+quote(selector)+").click(), true")
+	b.Until("document.readyState === 'complete' && document.querySelector("+quote(selector)+")", selector+" is there")
+	Eval[bool](b, "document.querySelector("+quote(selector)+").click(), true")
 }
 
-// write fills in a field.
-func (b *tab) write(selector, text string) {
+// Write fills in a field.
+func (b *Tab) Write(selector, text string) {
 	b.t.Helper()
-	b.until("document.querySelector("+quote(selector)+")", selector+" is there")
-	eval[bool](b, "((field) => { field.focus(); field.value = "+quote(text)+"; return true; })(document.querySelector("+quote(selector)+"))")
+	b.Until("document.querySelector("+quote(selector)+")", selector+" is there")
+	Eval[bool](b, "((field) => { field.focus(); field.value = "+quote(text)+"; return true; })(document.querySelector("+quote(selector)+"))")
 }
 
-// until waits for a condition on the page.
-func (b *tab) until(expression, what string) {
+// Until waits for a condition on the page.
+func (b *Tab) Until(expression, what string) { b.t.Helper(); b.Await(patience, expression, what) }
+
+// Await waits for a condition that may take as long as what the page tells about.
+func (b *Tab) Await(patience time.Duration, expression, what string) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
@@ -188,10 +201,10 @@ func (b *tab) until(expression, what string) {
 	}
 }
 
-// untilText waits for a text anywhere on the page.
-func (b *tab) untilText(text string) {
+// UntilText waits for a text anywhere on the page.
+func (b *Tab) UntilText(text string) {
 	b.t.Helper()
-	b.until("document.body.innerText.includes("+quote(text)+")", "the page says "+text)
+	b.Until("document.body.innerText.includes("+quote(text)+")", "the page says "+text)
 }
 
 func quote(s string) string {
@@ -202,7 +215,8 @@ func quote(s string) string {
 	return string(text)
 }
 
-func eval[T any](b *tab, expression string) T {
+// Eval is the value of an expression on the page; a promise is waited for.
+func Eval[T any](b *Tab, expression string) T {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
@@ -213,27 +227,47 @@ func eval[T any](b *tab, expression string) T {
 	return v
 }
 
-// theme makes the page light or dark.
-func (b *tab) theme(scheme string) {
+// Theme makes the page light or dark.
+func (b *Tab) Theme(scheme string) { b.t.Helper(); b.emulate("", scheme) }
+
+// Paper shows the page as it is printed.
+func (b *Tab) Paper() { b.t.Helper(); b.emulate("print", "light") }
+
+func (b *Tab) emulate(media, scheme string) {
 	b.t.Helper()
-	b.do(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
-		_, err := cdp.Call(ctx, target, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+	b.Do(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		_, err := cdp.Call(ctx, target, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: media, Features: []*emulation.MediaFeature{
 			{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"},
 		}})
 		return err
 	}))
 }
 
+// Print prints the page on A4, keeps the document beside the pictures, and returns it.
+func (b *Tab) Print(name string) []byte {
+	b.t.Helper()
+	var document []byte
+	b.Do(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		printed, err := cdp.Call(ctx, target, page.PrintToPDF, page.PrintToPDFParams{PaperWidth: 8.27, PaperHeight: 11.69, PreferCSSPageSize: new(true)})
+		if err != nil {
+			return err
+		}
+		document = printed.Data
+		return os.WriteFile(filepath.Join(shots(b.t), name+".pdf"), document, 0o600)
+	}))
+	return document
+}
+
 // shots is where the pictures go: the test's own directory, or WEB_SHOTS.
-func shots(t *testing.T) string {
+func shots(t testing.TB) string {
 	if dir := os.Getenv("WEB_SHOTS"); dir != "" {
 		return dir
 	}
 	return t.ArtifactDir()
 }
 
-// shoot makes a picture of the whole page, or of what is seen of it.
-func (b *tab) shoot(name string, whole bool) {
+// Shoot makes a picture of the whole page, or of what is seen of it.
+func (b *Tab) Shoot(name string, whole bool) {
 	b.t.Helper()
 	action := chromedp.CaptureScreenshot()
 	if whole {

@@ -1,3 +1,4 @@
+// Package web shows the dashboard over nights that were played by simulated carriers, and tests it in Chromium.
 package web
 
 import (
@@ -20,9 +21,9 @@ import (
 	"github.com/drydock/drydock/playbook/playbooktest"
 )
 
-// gallery is the dashboard over nights that were played by the simulated carriers: every kind of page is there at once, with the real
+// Gallery is the dashboard over nights that were played by the simulated carriers: every kind of page is there at once, with the real
 // core's words, and the same each time. It needs no database and no carrier.
-type gallery struct {
+type Gallery struct {
 	mu       sync.Mutex
 	runs     []playbook.StoredRun // newest first
 	now      time.Time            // when the nights end; from there it goes on with the real clock
@@ -81,9 +82,9 @@ func fill(c *playbooktest.Carrier, workers ...string) {
 	}
 }
 
-// newGallery plays the nights.
-func newGallery(ctx context.Context) (*gallery, error) {
-	g := &gallery{switches: map[string]string{}, began: time.Now()}
+// NewGallery plays the nights.
+func NewGallery(ctx context.Context) (*Gallery, error) {
+	g := &Gallery{switches: map[string]string{}, began: time.Now()}
 	w := playbooktest.NewWorld(nil)
 	// The nights end about now, and not before: the server bounds its writes by the clock that it is given.
 	w.Clock.AdvanceTo(g.began.Add(-30 * time.Minute).UTC())
@@ -177,12 +178,12 @@ func newGallery(ctx context.Context) (*gallery, error) {
 	return g, nil
 }
 
-// addBig adds a run on a carrier of many nodes. It is written down, not played: only its size matters.
-func (g *gallery) addBig(nodes int) {
+// AddBig adds a run on a carrier of many nodes. It is written down, not played: only its size matters.
+func (g *Gallery) AddBig(nodes int) {
 	const id = "run-big"
 	began := g.now.Add(-6 * time.Minute)
 	look := func(after time.Duration, full int, from, to playbook.State) playbook.Tick {
-		t := playbook.Tick{At: began.Add(after), From: from, To: to, Finding: playbook.FindingNodeFull, Confirmed: true}
+		t := playbook.Tick{At: began.Add(after), From: from, To: to, Finding: playbook.FindingNodeFull, Confirmed: true, Why: fmt.Sprintf("%d nodes are full", full)}
 		var read []playbook.Node
 		for i := range nodes {
 			v := playbook.Verdict{Node: fmt.Sprintf("kube-fra02-cr9-w%05d.cloud.ibm", i+1), Verdict: playbook.VerdictCovered}
@@ -204,7 +205,6 @@ func (g *gallery) addBig(nodes int) {
 			t.Diagnosis.Verdicts = append(t.Diagnosis.Verdicts, v)
 		}
 		t.Diagnosis.Expected, t.Diagnosis.Finding = nodes, playbook.FindingNodeFull
-		t.Why = fmt.Sprintf("%d nodes are full", full)
 		t.Observation.Nodes = playbook.Known(read)
 		return t
 	}
@@ -217,8 +217,8 @@ func (g *gallery) addBig(nodes int) {
 	})
 }
 
-// handler serves the gallery with a token for each role, named after it.
-func (g *gallery) handler() (http.Handler, error) {
+// Handler serves the gallery with a token for each role, named after it, and with a login server where there is one.
+func (g *Gallery) Handler(oidc *api.Identifier) (http.Handler, error) {
 	rules, err := incident.NewRules(incident.RuleConfig{})
 	if err != nil {
 		return nil, err
@@ -246,15 +246,15 @@ func (g *gallery) handler() (http.Handler, error) {
 		},
 		DaemonSets: []playbook.Target{daemonOf("", exporter), daemonOf("", metricsE), daemonOf("", fluentd)},
 		Parts:      []api.Part{{Name: "database", Check: works}, {Name: "worker", Check: works}, {Name: "stopping", Check: works}},
-		Metrics:    prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler), Now: g.clock, NewID: func() string { return "run-new" },
+		OIDC:       oidc, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler), Now: g.clock, NewID: func() string { return "run-new" },
 		Version: "v1.0.0",
 	}), nil
 }
 
-func (g *gallery) clock() time.Time { return g.now.Add(time.Since(g.began)) }
+func (g *Gallery) clock() time.Time { return g.now.Add(time.Since(g.began)) }
 
 // goOn lets a run go on: to a state, for a reason.
-func (g *gallery) goOn(id string, to playbook.State, why string) {
+func (g *Gallery) goOn(id string, to playbook.State, why string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for i := range g.runs {
@@ -272,7 +272,7 @@ func (g *gallery) goOn(id string, to playbook.State, why string) {
 	}
 }
 
-func (g *gallery) find(id string) (playbook.StoredRun, error) {
+func (g *Gallery) find(id string) (playbook.StoredRun, error) {
 	for _, r := range g.runs {
 		if r.ID == id {
 			return r, nil
@@ -281,15 +281,15 @@ func (g *gallery) find(id string) (playbook.StoredRun, error) {
 	return playbook.StoredRun{}, playbook.ErrNoRun
 }
 
-func (g *gallery) Accept(context.Context, playbook.Arrival) (playbook.EventRecord, error) {
+func (g *Gallery) Accept(context.Context, playbook.Arrival) (playbook.EventRecord, error) {
 	return playbook.EventRecord{}, errors.New("the gallery takes no webhook")
 }
 
-func (g *gallery) Events(_ context.Context, _ []string, limit int, _ string) (api.EventPage, error) {
+func (g *Gallery) Events(_ context.Context, _ []string, limit int, _ string) (api.EventPage, error) {
 	return api.EventPage{Events: g.heard[:min(limit, len(g.heard))]}, nil
 }
 
-func (g *gallery) Runs(_ context.Context, f playbook.RunFilter) (playbook.RunPage, error) {
+func (g *Gallery) Runs(_ context.Context, f playbook.RunFilter) (playbook.RunPage, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var page playbook.RunPage
@@ -312,13 +312,13 @@ func (g *gallery) Runs(_ context.Context, f playbook.RunFilter) (playbook.RunPag
 	return page, nil
 }
 
-func (g *gallery) Run(_ context.Context, id string) (playbook.StoredRun, error) {
+func (g *Gallery) Run(_ context.Context, id string) (playbook.StoredRun, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.find(id)
 }
 
-func (g *gallery) Changes(_ context.Context, id string, after int64) (playbook.RunChanges, error) {
+func (g *Gallery) Changes(_ context.Context, id string, after int64) (playbook.RunChanges, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	r, err := g.find(id)
@@ -331,14 +331,14 @@ func (g *gallery) Changes(_ context.Context, id string, after int64) (playbook.R
 	return c, err
 }
 
-func (g *gallery) LastChange(_ context.Context, id string) (int64, bool, error) {
+func (g *Gallery) LastChange(_ context.Context, id string) (int64, bool, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	r, err := g.find(id)
 	return int64(len(r.Ticks)), r.State.Ended(), err
 }
 
-func (g *gallery) RunStats(_ context.Context, f playbook.StatsFilter) (playbook.RunStats, error) {
+func (g *Gallery) RunStats(_ context.Context, f playbook.StatsFilter) (playbook.RunStats, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s := playbook.RunStats{}
@@ -363,7 +363,7 @@ func (g *gallery) RunStats(_ context.Context, f playbook.StatsFilter) (playbook.
 	return s, nil
 }
 
-func (g *gallery) Audit(_ context.Context, f api.AuditFilter) (api.AuditPage, error) {
+func (g *Gallery) Audit(_ context.Context, f api.AuditFilter) (api.AuditPage, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var page api.AuditPage
@@ -375,25 +375,25 @@ func (g *gallery) Audit(_ context.Context, f api.AuditFilter) (api.AuditPage, er
 	return page, nil
 }
 
-func (g *gallery) Spent(context.Context, string) (api.Spent, error) {
+func (g *Gallery) Spent(context.Context, string) (api.Spent, error) {
 	return api.Spent{Used: map[string]int{"cordoned_nodes " + carrierA: 1, "evictions_hour " + carrierA: 11, "evictions_hour_all *": 14}}, nil
 }
 
-func (g *gallery) Breaker(_ context.Context, t playbook.Target) (time.Time, []string, error) {
+func (g *Gallery) Breaker(_ context.Context, t playbook.Target) (time.Time, []string, error) {
 	if t.Carrier == carrierC && t.DaemonSet == fluentd {
 		return g.now.Add(41 * time.Minute), []string{"a", "b", "c"}, nil
 	}
 	return time.Time{}, nil, nil
 }
 
-func (g *gallery) record(by, what, why, run string) {
+func (g *Gallery) record(by, what, why, run string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.orders = append(g.orders, what+" "+run+" by "+by)
 	g.audit = append([]api.AuditRecord{{Seq: int64(101 + len(g.orders)), At: g.now, Who: by, What: what, Why: why, Run: run}}, g.audit...)
 }
 
-func (g *gallery) Retrigger(_ context.Context, s playbook.Start) (playbook.Run, error) {
+func (g *Gallery) Retrigger(_ context.Context, s playbook.Start) (playbook.Run, error) {
 	if g.orderErr != nil {
 		return playbook.Run{}, g.orderErr
 	}
@@ -406,7 +406,7 @@ func (g *gallery) Retrigger(_ context.Context, s playbook.Start) (playbook.Run, 
 	return r, nil
 }
 
-func (g *gallery) Cancel(_ context.Context, id, by, reason string) error {
+func (g *Gallery) Cancel(_ context.Context, id, by, reason string) error {
 	if g.orderErr != nil {
 		return g.orderErr
 	}
@@ -415,7 +415,7 @@ func (g *gallery) Cancel(_ context.Context, id, by, reason string) error {
 	return nil
 }
 
-func (g *gallery) Approve(_ context.Context, id, _, by string) error {
+func (g *Gallery) Approve(_ context.Context, id, _, by string) error {
 	if g.orderErr != nil {
 		return g.orderErr
 	}
@@ -424,7 +424,7 @@ func (g *gallery) Approve(_ context.Context, id, _, by string) error {
 	return nil
 }
 
-func (g *gallery) KillSwitch(_ context.Context, carrier string) (api.KillSwitch, error) {
+func (g *Gallery) KillSwitch(_ context.Context, carrier string) (api.KillSwitch, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, key := range []string{"", carrier} {
@@ -435,7 +435,7 @@ func (g *gallery) KillSwitch(_ context.Context, carrier string) (api.KillSwitch,
 	return api.KillSwitch{Carrier: carrier}, nil
 }
 
-func (g *gallery) SetKillSwitch(_ context.Context, k api.KillSwitch, _ string) error {
+func (g *Gallery) SetKillSwitch(_ context.Context, k api.KillSwitch, _ string) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.switches, k.Carrier)
@@ -445,13 +445,13 @@ func (g *gallery) SetKillSwitch(_ context.Context, k api.KillSwitch, _ string) e
 	return nil
 }
 
-func (g *gallery) ConfirmCarrier(context.Context, string, string, string) error { return nil }
+func (g *Gallery) ConfirmCarrier(context.Context, string, string, string) error { return nil }
 
-func (g *gallery) ClaimKey(context.Context, string, string, []byte) (bool, error) { return false, nil }
-func (g *gallery) KeepKey(context.Context, string, string) error                  { return nil }
-func (g *gallery) FreeKey(context.Context, string, string) error                  { return nil }
+func (g *Gallery) ClaimKey(context.Context, string, string, []byte) (bool, error) { return false, nil }
+func (g *Gallery) KeepKey(context.Context, string, string) error                  { return nil }
+func (g *Gallery) FreeKey(context.Context, string, string) error                  { return nil }
 
-func (g *gallery) Read(_ context.Context, id string) (api.IncidentNow, error) {
+func (g *Gallery) Read(_ context.Context, id string) (api.IncidentNow, error) {
 	for _, r := range g.runs {
 		for _, i := range r.Incidents {
 			if i.ID == id {
@@ -462,9 +462,9 @@ func (g *gallery) Read(_ context.Context, id string) (api.IncidentNow, error) {
 	return api.IncidentNow{}, api.ErrNoIncident
 }
 
-func (g *gallery) Names() []string { return []string{carrierA, carrierBig, carrierB, carrierC} }
+func (g *Gallery) Names() []string { return []string{carrierA, carrierBig, carrierB, carrierC} }
 
-func (g *gallery) Reach(context.Context) []api.CarrierStatus {
+func (g *Gallery) Reach(context.Context) []api.CarrierStatus {
 	var list []api.CarrierStatus
 	for _, name := range g.Names() {
 		s := api.CarrierStatus{Name: name, Mode: "act", Reachable: true, Version: "v1.37.2"}
@@ -476,10 +476,15 @@ func (g *gallery) Reach(context.Context) []api.CarrierStatus {
 	return list
 }
 
-func (g *gallery) Diagnose(_ context.Context, t playbook.Target) (api.Diagnosis, error) {
+func (g *Gallery) Diagnose(_ context.Context, t playbook.Target) (api.Diagnosis, error) {
 	for _, r := range g.runs {
-		if r.Target == t && len(r.Ticks) > 0 {
-			tick := r.Ticks[len(r.Ticks)/3]
+		if r.Target != t {
+			continue
+		}
+		for _, tick := range r.Ticks {
+			if tick.Finding != playbook.FindingNodeFull {
+				continue
+			}
 			return api.NewDiagnosis(t, tick.Observation, tick.Diagnosis, tick.Plan), nil
 		}
 	}
@@ -492,7 +497,7 @@ var hostile = strings.Join([]string{"<script>alert(1)</script>", "\"><img src=x 
 	strings.Repeat(" long", 2000)
 
 // makeHostile gives a copy of a run hostile texts wherever they come from outside.
-func (g *gallery) makeHostile() error {
+func (g *Gallery) makeHostile() error {
 	r, err := g.find("run-01")
 	if err != nil {
 		return err
@@ -510,14 +515,14 @@ func (g *gallery) makeHostile() error {
 	return nil
 }
 
-func (g *gallery) setOrderError(err error) {
+func (g *Gallery) setOrderError(err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.orderErr = err
 }
 
 // given lists the orders that were carried out.
-func (g *gallery) given() []string {
+func (g *Gallery) given() []string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return slices.Clone(g.orders)
