@@ -167,7 +167,7 @@ func (d *runPage) deadline(r playbook.Run, now time.Time) {
 func (d *runPage) orders(r playbook.StoredRun) {
 	d.MayCancel = d.Operator() && !r.State.Ended()
 	d.MayRetry = d.Operator() && r.State.Ended() && len(r.Incidents) > 0
-	d.CLI = []string{"drydock runs get " + r.ID}
+	d.CLI = []string{"drydock diagnose " + r.Target.Carrier + " " + r.Target.DaemonSet + " -n " + r.Target.Namespace, "drydock runs get " + r.ID}
 	if !r.State.Ended() {
 		d.CLI = append(d.CLI, "drydock runs watch "+r.ID)
 	}

@@ -211,11 +211,18 @@ func checkTest(t *testing.T, what, named string) {
 	}
 }
 
-// Every threat has a control, and every control a test that exists.
+// Every threat has a control, every promise of the dashboard a place, and both a test that exists.
 func TestEveryThreatHasItsTest(t *testing.T) {
 	t.Parallel()
+	for _, page := range []string{"security.md", "dashboard.md"} {
+		t.Run(page, func(t *testing.T) { t.Parallel(); everyRowHasItsTest(t, page) })
+	}
+}
+
+func everyRowHasItsTest(t *testing.T, page string) {
+	t.Helper()
 	rows := 0
-	for line := range strings.SplitSeq(read(t, "docs", "security.md"), "\n") {
+	for line := range strings.SplitSeq(read(t, "docs", page), "\n") {
 		cells := strings.Split(line, "|")
 		if len(cells) != 5 || strings.HasPrefix(line, "|---") || strings.Contains(line, "| shown by |") {
 			continue
@@ -223,7 +230,7 @@ func TestEveryThreatHasItsTest(t *testing.T) {
 		rows++
 		tests := quoted.FindAllStringSubmatch(cells[3], -1)
 		if len(tests) == 0 {
-			t.Errorf("%s: no test shows the control", strings.TrimSpace(cells[1]))
+			t.Errorf("%s: no test shows it", strings.TrimSpace(cells[1]))
 		}
 		for _, m := range tests {
 			checkTest(t, strings.TrimSpace(cells[1]), m[1])

@@ -11,7 +11,7 @@ import (
 //go:embed axe/axe.min.js
 var axe string
 
-// Accessible runs axe on the page: what it finds serious fails the test.
+// Accessible runs axe on the page: what it finds fails the test.
 func (b *Tab) Accessible(what string) {
 	b.t.Helper()
 	Eval[bool](b, axe+"; true")
@@ -25,10 +25,6 @@ func (b *Tab) Accessible(what string) {
 		b.t.Fatal(err)
 	}
 	for _, v := range violations {
-		if v.Impact != "serious" && v.Impact != "critical" {
-			b.t.Logf("%s: axe finds %s (%s)", what, v.ID, v.Impact)
-			continue
-		}
 		b.t.Errorf("%s: axe finds %s (%s): %s", what, v.ID, v.Impact, strings.Join(v.Nodes, "\n"))
 	}
 }
