@@ -174,24 +174,27 @@ const (
 	// together with us.
 	databaseTime  = 30 * time.Second
 	databaseAgain = 500 * time.Millisecond
+	databaseTold  = 5 * time.Second // how often it is said that we still wait; one try does not take longer either
 )
 
 // awaitDatabase waits until the database answers. An answer that is a refusal, of the password for example, ends the wait.
 func awaitDatabase(ctx context.Context, url string, log *slog.Logger) error {
+	began := time.Now()
+	told := began.Add(-databaseTold)
 	ctx, cancel := context.WithTimeout(ctx, databaseTime)
 	defer cancel()
-	for try := 1; ; try++ {
-		conn, err := pgx.Connect(ctx, url)
+	for {
+		err := connectOnce(ctx, url)
 		if err == nil {
-			_ = conn.Close(ctx)
 			return nil
 		}
 		var refused *pgconn.PgError
 		if errors.As(err, &refused) && refused.Code != pgerrcode.CannotConnectNow {
 			return remotef("connect to the database: %w", err)
 		}
-		if try == 1 {
-			log.WarnContext(ctx, "database does not answer; waiting for it", "for", databaseTime, "error", err)
+		if time.Since(told) >= databaseTold {
+			told = time.Now()
+			log.WarnContext(ctx, "database does not answer; waiting for it", "waited", told.Sub(began).Round(time.Second), "for", databaseTime, "error", err)
 		}
 		select {
 		case <-time.After(databaseAgain):
@@ -199,6 +202,17 @@ func awaitDatabase(ctx context.Context, url string, log *slog.Logger) error {
 			return remotef("connect to the database: %w", err)
 		}
 	}
+}
+
+func connectOnce(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, databaseTold)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	_ = conn.Close(ctx)
+	return nil
 }
 
 // bringUp migrates, or makes sure that nothing is left to migrate.

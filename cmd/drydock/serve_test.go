@@ -7,8 +7,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
@@ -17,6 +19,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -162,6 +165,23 @@ func (s *served) webhook(id, body string) (int, map[string]any) {
 func triggered(event, incident, title string) string {
 	return fmt.Sprintf(`{"event":{"id":%q,"event_type":"incident.triggered","resource_type":"incident","occurred_at":%q,
 		"data":{"id":%q,"type":"incident","number":7,"status":"triggered","title":%q}}}`, event, time.Now().UTC().Format(time.RFC3339), incident, title)
+}
+
+// TestWaitingForTheDatabaseIsSaid: while the database does not answer a line each few seconds says so, and then the exit code is 3.
+func TestWaitingForTheDatabaseIsSaid(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var said bytes.Buffer
+		began := time.Now()
+		err := awaitDatabase(t.Context(), "postgres://drydock:hunter2@127.0.0.1:1/drydock", slog.New(slog.NewTextHandler(&said, nil)))
+		if exit, is := errors.AsType[*exitError](err); !is || exit.code != exitRemote || time.Since(began) != databaseTime {
+			t.Errorf("after %s: %v", time.Since(began), err)
+		}
+		text := said.String()
+		if lines := strings.Count(text, "waiting for it"); lines < 5 || lines > 7 || !strings.Contains(text, "waited=25s for=30s") || strings.Contains(text, "hunter2") {
+			t.Errorf("it says %d times:\n%s", lines, text)
+		}
+	})
 }
 
 // deadCarrier is a kubeconfig of an API server that does not answer.
