@@ -37,6 +37,11 @@ func sameCarrierArgs(r playbook.Run) []any {
 	return []any{r.Target.Carrier, r.ID, r.StartedAt, playbook.CarrierRunsWithin, playbook.CarrierRunIncidents, playbook.MaxRun, playbook.CarrierRuns}
 }
 
+// sameDaemonSetSQL are the carriers on which a DaemonSet has alerted lately. Ages are taken from statement_timestamp(): an index can not
+// be asked for what is younger than clock_timestamp(), which may change from row to row, and the whole history would be read.
+const sameDaemonSetSQL = `SELECT DISTINCT carrier FROM runs
+	WHERE daemonset = $1 AND namespace = $2 AND started_at > statement_timestamp() - $3::interval`
+
 // Facts implements playbook.Ledger.
 func (s *Store) Facts(ctx context.Context, _ playbook.Hold, r playbook.Run) (playbook.LedgerFacts, error) {
 	var f playbook.LedgerFacts
@@ -50,15 +55,14 @@ func (s *Store) Facts(ctx context.Context, _ playbook.Hold, r playbook.Run) (pla
 		WHERE (key = ANY($1) OR key >= $2 AND key < $3) AND released_at IS NULL AND expires_at > clock_timestamp()
 		GROUP BY scope, key`, []string{r.ID, r.Target.Carrier, "*"}, r.Target.Carrier+"/", r.Target.Carrier+"0").
 		Query(func(rows pgx.Rows) error { return scanUsed(rows, &f) })
-	batch.Queue(`SELECT DISTINCT carrier FROM runs
-		WHERE daemonset = $1 AND namespace = $2 AND started_at > clock_timestamp() - $3::interval`,
+	batch.Queue(sameDaemonSetSQL,
 		r.Target.DaemonSet, r.Target.Namespace, sameDaemonSetWindow).
 		Query(func(rows pgx.Rows) (err error) {
 			f.SameDaemonSet, err = pgx.CollectRows(rows, pgx.RowTo[string])
 			return err
 		})
 	batch.Queue(`SELECT id, finished_at FROM runs r WHERE target = $1 AND id <> $2 AND outcome = 'resolved'
-		AND state IN ('resolved', 'escalated', 'stood_down') AND finished_at > clock_timestamp() - $3::interval
+		AND state IN ('resolved', 'escalated', 'stood_down') AND finished_at > statement_timestamp() - $3::interval
 		AND EXISTS (SELECT FROM intents i WHERE i.run = r.id AND i.change AND i.result = 'happened')
 		ORDER BY finished_at DESC`,
 		r.Target.String(), r.ID, repairedWindow).Query(func(rows pgx.Rows) error { return scanRepaired(rows, &f) })

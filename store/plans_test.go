@@ -191,6 +191,34 @@ func TestStormReadsItsCarrier(t *testing.T) {
 	}
 }
 
+// TestAgesAreAskedOfAnIndex: what looks at the newest runs, each tick or every few seconds, and what looks for the oldest, reads those
+// alone and not the history: also when nothing is old enough.
+func TestAgesAreAskedOfAnIndex(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.exec(`INSERT INTO runs (id, carrier, namespace, daemonset, trigger, mode, table_version, state, outcome, started_at, finished_at, deadline, wake_at, memory)
+		SELECT 'r' || n, 'c' || n % 200, 'ns', 'ds' || n % 3, 'webhook', 'act', 1, 'resolved', 'resolved', at, at + interval '5 min', at, at, '{}'
+		FROM (SELECT n, now() - n * interval '10 min' AS at FROM generate_series(1, 40000) n) AS made`)
+	f.exec(`INSERT INTO events (id, type, received_at, payload, outcome) SELECT 'e' || n, 't', now() - n * interval '10 min', '{}', 'ignored' FROM generate_series(1, 20000) n`)
+	f.exec(`ANALYZE runs, events`)
+	const year = 365 * 24 * time.Hour
+	for name, q := range map[string]statement{
+		"same DaemonSet":      {sameDaemonSetSQL, []any{"ds1", "ns", sameDaemonSetWindow}},
+		"breakers":            {breakersSQL, []any{breakerOpen, playbook.MaxRun, int64(3)}},
+		"ended lately":        {endedLatelySQL, []any{2 * playbook.MaxRun, time.Hour}},
+		"runs to forget":      {oldRunsSQL, []any{year / 2, backupLife, int64(runsBatch), time.Time{}}},
+		"no runs to forget":   {oldRunsSQL, []any{year, backupLife, int64(runsBatch), time.Time{}}},
+		"events to forget":    {oldEventsSQL, []any{90 * 24 * time.Hour, int64(rowsBatch)}},
+		"no events to forget": {oldEventsSQL, []any{year, int64(rowsBatch)}},
+	} {
+		most := 400
+		if name == "events to forget" {
+			most = 5000 // each of a thousand is found, looked up and deleted
+		}
+		f.wantPlan(name, f.explain(q.text, q.args...), most, q.text)
+	}
+}
+
 // TestAuditPagesReadLittle: the same of the audit log.
 func TestAuditPagesReadLittle(t *testing.T) {
 	t.Parallel()

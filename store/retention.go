@@ -44,16 +44,16 @@ func (s *Store) Forget(ctx context.Context, r Retention) (Forgotten, error) {
 	}
 	chores := []chore{
 		{"idempotency keys", oldRows(`DELETE FROM idempotency_keys WHERE (client, key) IN (
-			SELECT client, key FROM idempotency_keys WHERE at < clock_timestamp() - $1::interval ORDER BY at LIMIT $2)`, keyLife), &f.Keys},
+			SELECT client, key FROM idempotency_keys WHERE at < statement_timestamp() - $1::interval ORDER BY at LIMIT $2)`, keyLife), &f.Keys},
 		{"looks", oldRows(`DELETE FROM looks WHERE incident IN (
-			SELECT incident FROM looks WHERE at < clock_timestamp() - $1::interval ORDER BY at LIMIT $2)`, lookLife), &f.Looks},
+			SELECT incident FROM looks WHERE at < statement_timestamp() - $1::interval ORDER BY at LIMIT $2)`, lookLife), &f.Looks},
 	}
 	if r.Events > 0 {
-		chores = append(chores, chore{"events", oldRows(`DELETE FROM events WHERE id IN (SELECT id FROM events
-			WHERE received_at < clock_timestamp() - $1::interval AND NOT look_up ORDER BY received_at, id LIMIT $2)`, r.Events), &f.Events})
+		chores = append(chores, chore{"events", oldRows(oldEventsSQL, r.Events), &f.Events})
 	}
 	if r.Runs > 0 {
-		chores = append(chores, chore{"runs", func(ctx context.Context, tx pgx.Tx) (int, error) { return forgetRuns(ctx, tx, r.Runs, &f) }, &f.Runs})
+		var from time.Time // where the batch before ended: what it deleted is still in the index
+		chores = append(chores, chore{"runs", func(ctx context.Context, tx pgx.Tx) (int, error) { return forgetRuns(ctx, tx, r.Runs, &from, &f) }, &f.Runs})
 	}
 	for _, c := range chores {
 		for more := true; more; {
@@ -76,7 +76,11 @@ func (s *Store) Forget(ctx context.Context, r Retention) (Forgotten, error) {
 	return f, nil
 }
 
-// oldRows deletes rows of one table that are older than an age.
+const oldEventsSQL = `DELETE FROM events WHERE id IN (SELECT id FROM events
+	WHERE received_at < statement_timestamp() - $1::interval AND NOT look_up ORDER BY received_at, id LIMIT $2)`
+
+// oldRows deletes rows of one table that are older than an age. Ages are taken from statement_timestamp(): an
+// index can not be asked for what is older than clock_timestamp(), and all rows that are young would be read.
 func oldRows(sql string, age time.Duration) func(context.Context, pgx.Tx) (int, error) {
 	return func(ctx context.Context, tx pgx.Tx) (int, error) {
 		tag, err := tx.Exec(ctx, sql, age, rowsBatch)
@@ -84,21 +88,34 @@ func oldRows(sql string, age time.Duration) func(context.Context, pgx.Tx) (int, 
 	}
 }
 
+// oldRunsSQL are the oldest runs that may go.
+const oldRunsSQL = `SELECT id, started_at FROM runs r
+	WHERE started_at >= $4::timestamptz AND started_at < statement_timestamp() - $1::interval AND finished_at < statement_timestamp() - $1::interval
+		AND state IN ('resolved', 'escalated', 'stood_down')
+		AND NOT EXISTS (SELECT FROM obligations o WHERE o.run = r.id AND o.discharged_at IS NULL)
+		AND NOT EXISTS (SELECT FROM intents i WHERE i.run = r.id AND i.settled_at IS NULL)
+		AND NOT EXISTS (SELECT FROM backups b WHERE b.run = r.id AND b.at > statement_timestamp() - $2::interval)
+	ORDER BY started_at, id LIMIT $3 FOR UPDATE SKIP LOCKED`
+
 // forgetRuns deletes a few runs, the oldest first, with everything that is theirs, and the observations that no other tick
-// has. A run begins before it ends, so the index by its beginning finds those that can be over for long.
-func forgetRuns(ctx context.Context, tx pgx.Tx, age time.Duration, f *Forgotten) (int, error) {
-	ids, err := collect[string](ctx, tx, `SELECT id FROM runs r
-		WHERE started_at < clock_timestamp() - $1::interval AND finished_at < clock_timestamp() - $1::interval
-			AND state IN ('resolved', 'escalated', 'stood_down')
-			AND NOT EXISTS (SELECT FROM obligations o WHERE o.run = r.id AND o.discharged_at IS NULL)
-			AND NOT EXISTS (SELECT FROM intents i WHERE i.run = r.id AND i.settled_at IS NULL)
-			AND NOT EXISTS (SELECT FROM backups b WHERE b.run = r.id AND b.at > clock_timestamp() - $2::interval)
-		ORDER BY started_at, id LIMIT $3 FOR UPDATE SKIP LOCKED`, age, backupLife, runsBatch)
-	if err != nil || len(ids) == 0 {
+// has. A run begins before it ends, so the index by its beginning finds those that can be over for long. Those that began before from
+// were looked at; it is moved on.
+func forgetRuns(ctx context.Context, tx pgx.Tx, age time.Duration, from *time.Time, f *Forgotten) (int, error) {
+	rows, err := tx.Query(ctx, oldRunsSQL, age, backupLife, runsBatch, *from)
+	if err != nil {
+		return 0, err
+	}
+	var ids []string
+	var id string
+	if _, err = pgx.ForEachRow(rows, []any{&id, from}, func() error { ids = append(ids, id); return nil }); err != nil || len(ids) == 0 {
 		return 0, err
 	}
 	seen, err := collect[[]byte](ctx, tx, `SELECT DISTINCT observation FROM ticks WHERE run = ANY($1)`, ids)
 	if err != nil {
+		return 0, err
+	}
+	// The ticks at once: the foreign key would delete them by a statement for each run.
+	if _, err := tx.Exec(ctx, `DELETE FROM ticks WHERE run = ANY($1)`, ids); err != nil {
 		return 0, err
 	}
 	if _, err := tx.Exec(ctx, `DELETE FROM runs WHERE id = ANY($1)`, ids); err != nil {

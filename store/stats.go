@@ -51,6 +51,16 @@ type Budget struct {
 var carrierBudgets = []string{string(playbook.ScopeCordonedNodes), string(playbook.ScopeEvictionsHour),
 	string(playbook.ScopeEvictionsHourAll), string(playbook.ScopeControllerRestart)}
 
+// breakersSQL counts targets whose breaker is open.
+const breakersSQL = `SELECT count(*) FROM (SELECT DISTINCT target FROM runs
+		WHERE started_at > statement_timestamp() - $1::interval - $2::interval AND outcome IN ('escalated', 'stood_down')
+			AND finished_at > statement_timestamp() - $1::interval) t
+	CROSS JOIN LATERAL (SELECT count(*) AS n, bool_or(outcome = 'resolved') AS resolved, max(finished_at) AS newest FROM (
+		SELECT outcome, finished_at FROM runs r WHERE r.target = t.target AND r.state IN ('resolved', 'escalated', 'stood_down')
+			AND (r.outcome = 'resolved' OR EXISTS (SELECT FROM intents i WHERE i.run = r.id AND i.change AND i.result IN ('', 'happened')))
+		ORDER BY finished_at DESC LIMIT $3) last) b
+	WHERE b.n = $3 AND NOT b.resolved AND b.newest > statement_timestamp() - $1::interval`
+
 // Stats counts. The budgets are those of the given carriers.
 func (s *Store) Stats(ctx context.Context, carriers ...string) (Stats, error) {
 	st := Stats{Open: map[playbook.State]int{}, Unsettled: map[string]int{}, OldestUnsettled: map[string]time.Duration{},
@@ -86,14 +96,7 @@ func (s *Store) Stats(ctx context.Context, carriers ...string) (Stats, error) {
 	one(&st.Alarms, `SELECT count(*) FROM alarms`)
 	one(&st.Replicas, `SELECT count(*) FROM replicas WHERE seen_at > clock_timestamp() - $1::interval`, ReplicaLife)
 	// Breaker, for every target with a run that ended lately without resolving it.
-	one(&st.Breakers, `SELECT count(*) FROM (SELECT DISTINCT target FROM runs
-			WHERE started_at > clock_timestamp() - $1::interval - $2::interval AND outcome IN ('escalated', 'stood_down')
-				AND finished_at > clock_timestamp() - $1::interval) t
-		CROSS JOIN LATERAL (SELECT count(*) AS n, bool_or(outcome = 'resolved') AS resolved, max(finished_at) AS newest FROM (
-			SELECT outcome, finished_at FROM runs r WHERE r.target = t.target AND r.state IN ('resolved', 'escalated', 'stood_down')
-				AND (r.outcome = 'resolved' OR EXISTS (SELECT FROM intents i WHERE i.run = r.id AND i.change AND i.result IN ('', 'happened')))
-			ORDER BY finished_at DESC LIMIT $3) last) b
-		WHERE b.n = $3 AND NOT b.resolved AND b.newest > clock_timestamp() - $1::interval`, breakerOpen, playbook.MaxRun, s.opts.IneffectiveRuns)
+	one(&st.Breakers, breakersSQL, breakerOpen, playbook.MaxRun, s.opts.IneffectiveRuns)
 	batch.Queue(`SELECT received_at FROM events ORDER BY received_at DESC, id DESC LIMIT 1`).QueryRow(func(row pgx.Row) error {
 		if err := row.Scan(&st.LastEvent); !errors.Is(err, pgx.ErrNoRows) {
 			return err

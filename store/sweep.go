@@ -166,13 +166,15 @@ func (s *Store) OwedUndos(ctx context.Context) ([]OwedUndo, error) {
 	return list, nil
 }
 
+const endedLatelySQL = `SELECT carrier, min(statement_timestamp() - finished_at) FROM runs r
+	WHERE started_at > statement_timestamp() - $1::interval AND finished_at > statement_timestamp() - $2::interval
+		AND EXISTS (SELECT FROM intents i WHERE i.run = r.id AND i.change) GROUP BY carrier`
+
 // EndedLately lists the carriers on which a run that changed something has ended within that time, and how long ago the
 // newest one did.
 func (s *Store) EndedLately(ctx context.Context, within time.Duration) (map[string]time.Duration, error) {
 	ended := map[string]time.Duration{}
-	rows, err := s.pool.Query(ctx, `SELECT carrier, min(clock_timestamp() - finished_at) FROM runs r
-		WHERE started_at > clock_timestamp() - $1::interval AND finished_at > clock_timestamp() - $2::interval
-			AND EXISTS (SELECT FROM intents i WHERE i.run = r.id AND i.change) GROUP BY carrier`, 2*playbook.MaxRun, within)
+	rows, err := s.pool.Query(ctx, endedLatelySQL, 2*playbook.MaxRun, within)
 	if err == nil {
 		var carrier string
 		var ago time.Duration
