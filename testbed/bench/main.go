@@ -95,10 +95,12 @@ type options struct {
 	json    string // file for the raw results
 	profile string // file for a CPU profile
 	conns   []int
-	nodes   []int // of the carriers that are diagnosed
-	runs    int   // of the history
-	ticks   int   // of each of them
-	pages   int   // first pages of each set of filters, and as many deep ones
+	nodes   []int  // of the carriers that are diagnosed
+	history string // directory of a history that is kept; empty: a new one, which is removed
+	buffers string // the shared_buffers of the history's Postgres
+	runs    int    // of the history
+	ticks   int    // of each of them
+	pages   int    // first pages of each set of filters, and as many deep ones
 }
 
 // bench is what measurements share.
@@ -123,6 +125,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		b.conns, err = numbers(list)
 		return err
 	})
+	flags.StringVar(&b.history, "history", "", "directory to keep the filled history in; asked again if it is there (default: made in -dir and removed)")
+	flags.StringVar(&b.buffers, "buffers", "4GB", "cache of the history's Postgres, set when it is filled: what pages read is 1.6 GB for each million runs")
 	flags.IntVar(&b.runs, "runs", 5_000_000, "runs of the history")
 	flags.IntVar(&b.ticks, "ticks", 3, "ticks of each run of the history")
 	flags.IntVar(&b.pages, "pages", 300, "pages to ask the history for, of each set of filters")
