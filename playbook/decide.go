@@ -246,7 +246,7 @@ func IsRepairable(f Finding) bool {
 
 // decision puts together what the caller gets.
 func (s *situation) decision(e edge, to State) Decision {
-	d := Decision{To: to, Diagnosis: s.d, Why: s.why(e), Promises: s.promises, Wait: s.wait, Memory: s.m, Ends: s.ends,
+	d := Decision{To: to, Diagnosis: s.d, Why: s.why(e), Promises: s.promises, Wait: s.pace(to), Memory: s.m, Ends: s.ends,
 		Deadline: s.deadline}
 	if e.when != nil {
 		d.Edge = e.when.name

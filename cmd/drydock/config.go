@@ -157,7 +157,7 @@ type Jenkins struct {
 
 // Timing is playbook.Timing as it is written in the file.
 type Timing struct {
-	Tick             Duration `yaml:"tick" doc:"between two looks of a run"`
+	Tick             Duration `yaml:"tick" doc:"between two looks of a run; for 10 s after a change of its own they come each 500 ms"`
 	Soak             Duration `yaml:"soak" doc:"how long a carrier must stay healthy before its incident is resolved"`
 	AbsentConfirm    Duration `yaml:"absent_confirm" doc:"between the two 404 that make a DaemonSet absent"`
 	FullConfirm      Duration `yaml:"full_confirm" doc:"how long a node must be seen full"`

@@ -14,7 +14,7 @@ func disturbances() []Scenario {
 			Setup: func(w *World) { full(w, "worker-1") },
 			Later: func(w *World) {
 				w.When("cordoned", marked(w.Carrier(defaultCarrier), "worker-1"), func() {
-					w.Clock.After(time.Second, func() { w.Pager.Human("PINC001", playbook.ActAcknowledged, "Ada") })
+					w.Clock.After(100*time.Millisecond, func() { w.Pager.Human("PINC001", playbook.ActAcknowledged, "Ada") })
 				})
 			},
 			Ends: []End{{Outcome: playbook.OutcomeStoodDown, Says: "Ada"}}, Did: givenBack,
