@@ -29,7 +29,8 @@ type CarrierLease struct {
 func (l CarrierLease) Refusal(carrier, installation string, kept Count) Refusal {
 	switch {
 	case l.Denied != "":
-		return refuse(RefusedByRights, "Drydock may not keep the Lease %s/%s on the carrier, which names who acts there: %s", LeaseNamespace, LeaseName, l.Denied)
+		return refuse(RefusedByRights, "Drydock may not keep the Lease %s/%s on the carrier, which names who acts there: %s (%s)",
+			LeaseNamespace, LeaseName, l.Denied, howToGrant(carrier))
 	case l.Holder == "":
 		return Refusal{}
 	case l.Holder != installation:

@@ -75,6 +75,9 @@ func (s *situation) restartRefusal() Refusal {
 	case s.p.RestartDriver == "" || s.p.RestartDriver == "none":
 		return refuse(RefusedByConfig, "no driver is configured to restart the controller-manager (controller_manager.restart)")
 	case s.restarted():
+		if said := s.notDone(KindRestart); said != "" {
+			return refuse(RefusedByRepeat, "a restart of the controller-manager was refused: %s", said)
+		}
 		return refuse(RefusedByRepeat, "the controller-manager was restarted in this run already")
 	}
 	for _, r := range s.restartReservations() {
@@ -123,11 +126,16 @@ func (s *situation) controllerHopeless() Refusal {
 		return Refusal{}
 	}
 	no := s.restartRefusal()
-	if no.Refuses() && s.nudged() {
-		no.Why = s.d.Why + "; a nudge did not help, and " + no.Why
-	} else if no.Refuses() {
-		no.Why = s.d.Why + "; " + no.Why
+	if !no.Refuses() {
+		return no
 	}
+	tried := ""
+	if said := s.notDone(KindNudge); said != "" {
+		tried = "its nudge was refused: " + said + ", and "
+	} else if s.nudged() {
+		tried = "a nudge did not help, and "
+	}
+	no.Why = s.d.Why + "; " + tried + no.Why
 	return no
 }
 

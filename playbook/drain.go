@@ -161,7 +161,7 @@ func (s *situation) followDrain() {
 	case dr.Over:
 		return
 	case !owed && cordons >= 3:
-		s.failDrain("the node could not be cordoned: it kept changing, or somebody else was first")
+		s.failDrain("the node could not be cordoned: " + orElse(s.notDone(KindCordon), "it kept changing, or somebody else was first"))
 	}
 	if why := s.drainTrouble(); why != "" {
 		s.failDrain(why)
@@ -193,6 +193,9 @@ func (s *situation) drainTrouble() string {
 	case ok && n.UID != dr.UID:
 		return "the node was replaced"
 	case s.now.Sub(dr.Started) > min(CordonLimit, s.p.Timing.EvictWait*time.Duration(2+dr.Need)):
+		if last := lastOf(s.drainIntents()); last != nil && last.Result == Refused {
+			return "it took too long: the last eviction was refused: " + orElse(last.Detail, "no reason given")
+		}
 		return "it took too long"
 	}
 	if _, owed := s.owesUncordon(dr.Node); owed && ok && !(n.Unschedulable && n.CordonedBy != nil && n.CordonedBy.Run == s.r.ID) {

@@ -122,6 +122,15 @@ func (s *situation) lastRefusal(k Kind) string {
 	return orElse(said, "no reason given")
 }
 
+// notDone is what the remote said to the newest action of a kind if it did not happen; empty if it did, may still, or was superseded.
+func (s *situation) notDone(k Kind) string {
+	last := lastOf(s.intents(k))
+	if last == nil || last.Result != Refused && last.Result != NotHappened {
+		return ""
+	}
+	return orElse(last.Detail, "no reason given")
+}
+
 // unwound reports whether nothing is owed or unsettled and every open incident has its last note, which is still true.
 func (s *situation) unwound() bool {
 	if len(s.r.Owed()) > 0 || s.changing() || s.openLane("pagerduty") {
@@ -395,11 +404,11 @@ func (s *situation) stillChanged() []string {
 	for _, owed := range s.r.Owed() {
 		switch a := owed.Action.(type) {
 		case Uncordon:
-			out = append(out, fmt.Sprintf("node %s is cordoned by this run", a.Node),
+			out = append(out, fmt.Sprintf("node %s is cordoned by this run%s", a.Node, s.undoRefused(owed)),
 				fmt.Sprintf("  undo: kubectl uncordon %s && kubectl annotate node %s drydock.dev/cordon-owner-", a.Node, a.Node))
 		case Create:
-			out = append(out, fmt.Sprintf("DaemonSet %s/%s was deleted for its reapply; its pods run on, and Drydock keeps trying to create it again (backup %s)",
-				a.Namespace, a.Name, clip(a.BackupSHA256, 12)),
+			out = append(out, fmt.Sprintf("DaemonSet %s/%s was deleted for its reapply; its pods run on, and Drydock keeps trying to create it again (backup %s)%s",
+				a.Namespace, a.Name, clip(a.BackupSHA256, 12), s.undoRefused(owed)),
 				fmt.Sprintf("  look: kubectl -n %s get daemonset %s", a.Namespace, a.Name),
 				fmt.Sprintf("  undo: kubectl -n %s create -f <its manifest>, or promote its component again; Drydock never overwrites it", a.Namespace))
 		default:
@@ -412,6 +421,20 @@ func (s *situation) stillChanged() []string {
 		}
 	}
 	return out
+}
+
+// undoRefused is what the API server said against the newest try to take something back, to follow what is owed.
+func (s *situation) undoRefused(owed Obligation) string {
+	said := ""
+	for _, i := range s.r.Intents {
+		if i.Undoes == owed.Seq && !i.Open() {
+			said = ""
+			if i.Result == Refused {
+				said = "; taking it back was refused: " + orElse(i.Detail, "no reason given")
+			}
+		}
+	}
+	return said
 }
 
 // lookAt is the command that shows an object, for a person who has to find out.

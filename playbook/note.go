@@ -404,7 +404,7 @@ func (s *situation) nextStep() string {
 func nextStepOf(f Finding) string {
 	switch f {
 	case FindingUnknown:
-		return "check that the carrier's API server and PagerDuty answer, then retrigger the run"
+		return "check that the carrier's API server and PagerDuty answer and let Drydock in (drydock doctor), then retrigger the run"
 	case FindingDeleting:
 		return "find who deleted the DaemonSet and why its finalizers stay; do not remove a finalizer blindly"
 	case FindingAbsent:

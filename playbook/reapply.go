@@ -139,7 +139,7 @@ func (s *situation) deleteLost() string {
 		}
 	}
 	if tries >= 3 {
-		return "the DaemonSet could not be deleted for its reapply: it kept changing, or the API server refused"
+		return "the DaemonSet could not be deleted for its reapply: " + orElse(s.notDone(KindOrphanDelete), "it kept changing")
 	}
 	return ""
 }
@@ -264,8 +264,10 @@ func (s *situation) stepDelete() {
 		return
 	}
 	switch {
-	case !check.MayCreate || !check.MayDelete:
-		refused(refuse(RefusedByReapply, "Drydock may not create and delete DaemonSets in %s", s.r.Target.Namespace))
+	case !check.MayCreate:
+		refused(refuse(RefusedByReapply, "%s", NotGranted(s.r.Target.Carrier, "create daemonsets.apps in "+s.r.Target.Namespace)))
+	case !check.MayDelete:
+		refused(refuse(RefusedByReapply, "%s", NotGranted(s.r.Target.Carrier, "delete daemonsets.apps "+s.r.Target.DaemonSet+" in "+s.r.Target.Namespace)))
 	case check.DryRun != "":
 		refused(refuse(RefusedByDryRun, "a dry run was refused: %s", clip(check.DryRun, 200)))
 	case check.UID != s.ds().UID || len(check.Manifest) == 0 || check.SHA256 == "":

@@ -45,6 +45,15 @@ func Refusals() []string {
 		RefusedByRights, RefusedByOther, RefusedByStale}
 }
 
+// NotGranted says for people that the API server denies Drydock a right on the carrier ("patch nodes"), and what to do.
+func NotGranted(carrier, right string) string {
+	return "Drydock lacks the right to " + right + " (" + howToGrant(carrier) + ")"
+}
+
+func howToGrant(carrier string) string {
+	return fmt.Sprintf("\"drydock doctor --grants %s\" prints what to apply", carrier)
+}
+
 func refuse(name, format string, args ...any) Refusal {
 	return Refusal{Name: name, Why: fmt.Sprintf(format, args...)}
 }

@@ -70,7 +70,7 @@ func TestEveryRefusal(t *testing.T) {
 			s.o.ManagerLog = Known(ManagerLog{})
 			r.Intents = settled(Nudge{Namespace: "monitoring", Name: "node-exporter"})
 		}, "lag alone"},
-		{RefusedByReapply, reapplying(ReapplyCheck{UID: "ds-1", MayDelete: true}), "may not create"},
+		{RefusedByReapply, reapplying(ReapplyCheck{UID: "ds-1", MayDelete: true}), "lacks the right to create daemonsets.apps in monitoring"},
 		{RefusedByDryRun, reapplying(ReapplyCheck{UID: "ds-1", MayDelete: true, MayCreate: true, DryRun: "denied by a webhook"}), "denied by a webhook"},
 		{RefusedByRights, lease(CarrierLease{Denied: "leases.coordination.k8s.io is forbidden"}), "is forbidden"},
 		{RefusedByOther, lease(CarrierLease{Holder: "elsewhere"}), "another installation of Drydock (elsewhere"},

@@ -39,7 +39,7 @@ type Carrier struct {
 	manager  ControllerManager
 	reader   *clients
 	actor    *clients
-	rights   leaseRights
+	granted  grantedRights
 }
 
 var _ playbook.Carrier = (*Carrier)(nil)

@@ -55,7 +55,7 @@ func (c *Carrier) cordon(ctx context.Context, run string, a playbook.Cordon) (pl
 	node, err := c.node(ctx, a.Node)
 	switch {
 	case err != nil:
-		return notSent(err), nil
+		return c.unread(ctx, err, getNodes), nil
 	case node == nil || string(node.UID) != a.UID:
 		return superseded("the node is gone"), nil
 	}
@@ -76,14 +76,14 @@ func (c *Carrier) cordon(ctx context.Context, run string, a playbook.Cordon) (pl
 		return playbook.Settlement{}, fmt.Errorf("encode cordon mark: %w", err)
 	}
 	err = c.patchNode(ctx, run, a.Node, a.ResourceVersion, map[string]any{CordonOwner: string(mark)}, map[string]any{"unschedulable": true})
-	return settled(err, "nodes", a.Node)
+	return c.settled(ctx, err, patchNodes, a.Node)
 }
 
 func (c *Carrier) uncordon(ctx context.Context, run string, generation int64, a playbook.Uncordon) (playbook.Settlement, error) {
 	node, err := c.node(ctx, a.Node)
 	switch {
 	case err != nil:
-		return notSent(err), nil
+		return c.unread(ctx, err, getNodes), nil
 	case node == nil || string(node.UID) != a.UID:
 		return superseded("the node is gone, and the cordon with it"), nil
 	}
@@ -96,13 +96,14 @@ func (c *Carrier) uncordon(ctx context.Context, run string, generation int64, a 
 	}
 	annotations := map[string]any{CordonOwner: nil, Generation: nil}
 	if node.Annotations[KeepCordoned] == "true" {
-		s, err := settled(c.patchNode(ctx, run, a.Node, node.ResourceVersion, annotations, nil), "nodes", a.Node)
+		s, err := c.settled(ctx, c.patchNode(ctx, run, a.Node, node.ResourceVersion, annotations, nil), patchNodes, a.Node)
 		if s.Result == playbook.Happened {
 			s.Detail = "left cordoned, as its annotation " + KeepCordoned + " asks; our mark is off"
 		}
 		return s, err
 	}
-	return settled(c.patchNode(ctx, run, a.Node, node.ResourceVersion, annotations, map[string]any{"unschedulable": nil}), "nodes", a.Node)
+	err = c.patchNode(ctx, run, a.Node, node.ResourceVersion, annotations, map[string]any{"unschedulable": nil})
+	return c.settled(ctx, err, patchNodes, a.Node)
 }
 
 func (c *Carrier) evict(ctx context.Context, run string, a playbook.Evict) (playbook.Settlement, error) {
@@ -128,7 +129,7 @@ func (c *Carrier) evict(ctx context.Context, run string, a playbook.Evict) (play
 	case apierrors.IsConflict(err):
 		return superseded("another pod has that name now"), nil
 	}
-	return settled(err, "pods", a.Pod)
+	return c.settled(ctx, err, evictPods(a.Namespace), a.Pod)
 }
 
 // saidTwoBudgets recognises the Eviction API's answer to a pod that two budgets select. It is a bare Status with code 500
@@ -143,7 +144,8 @@ func (c *Carrier) deleteOrphaning(ctx context.Context, run string, a playbook.Or
 	if a.UID == "" || a.ResourceVersion == "" {
 		return refused("a DaemonSet is never deleted without its uid and resourceVersion"), nil
 	}
-	return settled(c.orphanDelete(ctx, run, a.Namespace, a.Name, a.UID, a.ResourceVersion, false), "daemonsets", a.Name)
+	err := c.orphanDelete(ctx, run, a.Namespace, a.Name, a.UID, a.ResourceVersion, false)
+	return c.settled(ctx, err, deleteDaemonSets(a.Namespace, a.Name), a.Name)
 }
 
 func (c *Carrier) create(ctx context.Context, run string, a playbook.Create, manifest playbook.Manifest) (playbook.Settlement, error) {
@@ -156,7 +158,7 @@ func (c *Carrier) create(ctx context.Context, run string, a playbook.Create, man
 	}
 	err = c.createDaemonSet(ctx, run, a.Namespace, body, manager, false)
 	if !saidAlreadyExists(err, a.Name) {
-		return settled(err, "daemonsets", a.Name)
+		return c.settled(ctx, err, createDaemonSets(a.Namespace), a.Name)
 	}
 	live, err := c.liveDaemonSet(ctx, a.Namespace, a.Name)
 	switch {
@@ -178,7 +180,7 @@ func (c *Carrier) nudge(ctx context.Context, run string, a playbook.Nudge) (play
 		return refused("a DaemonSet is never nudged without its uid and resourceVersion"), nil
 	}
 	err := c.patchDaemonSet(ctx, run, a.Namespace, a.Name, a.UID, a.ResourceVersion, map[string]any{NudgedByRun: a.Run})
-	return settled(err, "daemonsets", a.Name)
+	return c.settled(ctx, err, patchDaemonSets(a.Namespace, a.Name), a.Name)
 }
 
 // node reads a node afresh; nil when the API server said that there is none.
@@ -243,8 +245,9 @@ func (c *Carrier) send(ctx context.Context, run string, req *rest.Request) error
 }
 
 // settled is what an error of a mutating request proves. Only an answer of the API server itself, or a request that never
-// had a connection, proves anything; a timeout, a reset or a 5xx leaves the outcome open and stays an error.
-func settled(err error, resource, name string) (playbook.Settlement, error) {
+// had a connection, proves anything; a timeout, a reset or a 5xx leaves the outcome open and stays an error. The right is the one
+// that the request needs, and the name its object's.
+func (c *Carrier) settled(ctx context.Context, err error, right Right, name string) (playbook.Settlement, error) {
 	if err == nil {
 		return happened(""), nil
 	}
@@ -255,9 +258,12 @@ func settled(err error, resource, name string) (playbook.Settlement, error) {
 	if !answered {
 		return playbook.Settlement{}, err
 	}
+	if lacking, ok := c.lacking(ctx, err, right); ok {
+		return refused(lacking), nil
+	}
 	code := status.Code
 	switch {
-	case saidNotFound(err, resource, name):
+	case saidNotFound(err, right.Resource, name):
 		return superseded("it is gone"), nil
 	case code == 409:
 		return notHappened("it has changed since it was looked at"), nil
@@ -269,7 +275,14 @@ func settled(err error, resource, name string) (playbook.Settlement, error) {
 	return playbook.Settlement{}, err
 }
 
-// notSent settles an action whose preceding read failed: the change itself was never sent.
+// unread settles an action whose preceding read, which needs the right, failed: the change itself was never sent.
+func (c *Carrier) unread(ctx context.Context, err error, right Right) playbook.Settlement {
+	if lacking, ok := c.lacking(ctx, err, right); ok {
+		return refused(lacking)
+	}
+	return notSent(err)
+}
+
 func notSent(err error) playbook.Settlement {
 	return notHappened("not sent: " + short(err.Error()))
 }

@@ -86,6 +86,47 @@ func TestWhatAFailedCallProves(t *testing.T) {
 	}
 }
 
+// A 403 is told from a lack of a right by asking for that right: quotas and webhooks answer with 403 too.
+func TestARightThatIsLackedIsNamed(t *testing.T) {
+	t.Parallel()
+	forbidden := status(403, metav1.StatusReasonForbidden, "no", nil)
+	const deployment, lease = "/apis/apps/v1/namespaces/kube-system/deployments/kube-controller-manager",
+		"/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kube-controller-manager"
+	leads := answer(map[string]any{"kind": "Lease", "apiVersion": "coordination.k8s.io/v1", "spec": map[string]any{"holderIdentity": "kcm-1",
+		"renewTime": "2026-11-22T03:00:00.000000Z", "leaseDurationSeconds": 15}})
+	restart := playbook.RestartControllerManager{Driver: DriverDeployment, Holder: "kcm-1"}
+	tests := map[string]struct {
+		action    playbook.Action
+		forbidden string
+		right     string
+	}{
+		"cordon":                {cordonA, "PATCH " + nodeA, "patch nodes"},
+		"cordon, node unread":   {cordonA, "GET " + nodeA, "get nodes"},
+		"uncordon, node unread": {playbook.Uncordon{Node: "a", UID: "uid-a", Run: "run-1"}, "GET " + nodeA, "get nodes"},
+		"evict":                 {evict, "POST " + eviction, "create pods/eviction in kubx-masters"},
+		"nudge":                 {nudge, "PATCH " + theSet, "patch daemonsets.apps node-exporter in monitoring"},
+		"delete":                {deletion, "DELETE " + theSet, "delete daemonsets.apps node-exporter in monitoring"},
+		"restart, who leads":    {restart, "GET " + lease, "get leases.coordination.k8s.io kube-controller-manager in kube-system"},
+		"restart, unread":       {restart, "GET " + deployment, "get deployments.apps kube-controller-manager in kube-system"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for allowed, want := range map[bool]string{false: playbook.NotGranted("test", tt.right), true: "no"} {
+				s := &scripted{answers: map[string]http.HandlerFunc{"GET " + nodeA: answer(apiNode("a")), "GET " + lease: leads, "POST " + ownReviews: review(allowed)}}
+				s.answers[tt.forbidden] = forbidden
+				c := s.start(t, Options{})
+				c.manager.Restart = DriverDeployment
+				got, err := c.Do(t.Context(), playbook.Call{Run: "run-1", Action: tt.action})
+				unsent := allowed && strings.HasPrefix(tt.forbidden, "GET ")
+				if err != nil || unsent != (got.Result == playbook.NotHappened) || !unsent && got.Result != playbook.Refused || !strings.HasSuffix(got.Detail, want) {
+					t.Errorf("allowed %t: %+v, %v; want %q", allowed, got, err, want)
+				}
+			}
+		})
+	}
+}
+
 // The body of the one delete that this package knows.
 func TestOrphanDeleteSaysOrphanWithBothPreconditions(t *testing.T) {
 	t.Parallel()

@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"sync"
 
-	authorizationv1 "k8s.io/api/authorization/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,28 +17,6 @@ import (
 // Counts is the annotation of the Lease that holds a playbook.Count for each carrier, as one JSON object: a cluster may be
 // configured as several carriers, which all belong to the one installation that the Lease names.
 const Counts = ownPrefix + "counts"
-
-// leaseRights remembers which verbs on the Lease the API server has allowed, so that it is not asked in every tick. A write
-// that is forbidden all the same is forgotten again.
-type leaseRights struct {
-	mu      sync.Mutex
-	allowed map[string]bool
-}
-
-func (r *leaseRights) set(verb string, allowed bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.allowed == nil {
-		r.allowed = map[string]bool{}
-	}
-	r.allowed[verb] = allowed
-}
-
-func (r *leaseRights) has(verb string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.allowed[verb]
-}
 
 // Lease reads the carrier's Lease and whether it may be written, see playbook.Carrier.
 func (c *Carrier) Lease(ctx context.Context) playbook.Reading[playbook.CarrierLease] {
@@ -80,7 +56,7 @@ func (e *deniedError) Error() string {
 	return fmt.Sprintf("it needs the right to %s leases.coordination.k8s.io in namespace %s", e.verb, playbook.LeaseNamespace)
 }
 
-// saidForbidden reports whether the API server itself denied a right; a proxy's page is nobody's word.
+// saidForbidden reports whether the API server itself answered 403; a proxy's page is nobody's word.
 func saidForbidden(err error) bool {
 	_, answered := statusOf(err)
 	return answered && apierrors.IsForbidden(err)
@@ -125,26 +101,12 @@ func readCounts(object *coordinationv1.Lease) (map[string]playbook.Count, error)
 	return counts, nil
 }
 
-// mayWriteLease asks the API server, until it has once said yes.
 func (c *Carrier) mayWriteLease(ctx context.Context, verb string) error {
-	if c.rights.has(verb) {
-		return nil
+	lacks, err := c.lacks(ctx, writeLease(verb))
+	if err == nil && lacks {
+		err = &deniedError{verb: verb}
 	}
-	attributes := &authorizationv1.ResourceAttributes{Namespace: playbook.LeaseNamespace, Verb: verb, Group: "coordination.k8s.io",
-		Resource: "leases"}
-	if verb != "create" {
-		attributes.Name = playbook.LeaseName
-	}
-	review, err := c.actor.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
-		Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: attributes}}, metav1.CreateOptions{})
-	if err != nil {
-		return fmt.Errorf("ask for the right to %s Lease %s/%s: %w", verb, playbook.LeaseNamespace, playbook.LeaseName, err)
-	}
-	if !review.Status.Allowed {
-		return &deniedError{verb: verb}
-	}
-	c.rights.set(verb, true)
-	return nil
+	return err
 }
 
 // Hold writes the installation and its count on the Lease, see playbook.Carrier.
@@ -219,7 +181,7 @@ func (c *Carrier) writeLeaseOnce(ctx context.Context, installation string, count
 	object.Annotations[Counts], object.Spec.HolderIdentity = string(text), &installation
 	if err := c.sendLease(ctx, verb, object); err != nil {
 		if saidForbidden(err) {
-			c.rights.set(verb, false)
+			c.granted.forget(writeLease(verb))
 			return l, &deniedError{verb: verb}
 		}
 		return l, fmt.Errorf("%s Lease %s/%s: %w", verb, playbook.LeaseNamespace, playbook.LeaseName, err)

@@ -53,6 +53,11 @@ func (l *looking) nodePods(ctx context.Context, name string) (playbook.NodePods,
 	for i := range candidates {
 		candidates[i].judgeDisruption()
 	}
+	if !l.c.readOnly && l.look.Policy.Mode != playbook.ModeObserve { // who only looks has no right to lack
+		if err := l.c.judgeRights(ctx, candidates); err != nil {
+			return playbook.NodePods{}, err
+		}
+	}
 	slices.SortFunc(candidates, bestFirst)
 	if err := l.findRoom(ctx, name, candidates); err != nil {
 		return playbook.NodePods{}, err
@@ -199,6 +204,30 @@ func (c *candidate) judgeDisruption() {
 	case f.Budgets == 0 && f.OwnerReady < 2:
 		c.stays(fmt.Sprintf("%s has %d ready of %d and no budget: nothing would serve meanwhile", f.Owner, f.OwnerReady, f.OwnerWants))
 	}
+}
+
+// judgeRights keeps those that Drydock may not evict: a node is not cordoned for a drain that the API server will refuse.
+func (c *Carrier) judgeRights(ctx context.Context, candidates []candidate) error {
+	lacking := map[string]bool{}
+	for i := range candidates {
+		at := &candidates[i]
+		if at.facts.NotMovable != "" {
+			continue
+		}
+		right := evictPods(at.facts.Namespace)
+		lacks, asked := lacking[at.facts.Namespace]
+		if !asked {
+			var err error
+			if lacks, err = c.lacks(ctx, right); err != nil {
+				return err
+			}
+			lacking[at.facts.Namespace] = lacks
+		}
+		if lacks {
+			at.stays(playbook.NotGranted(c.name, right.String()))
+		}
+	}
+	return nil
 }
 
 // bestFirst orders candidates as the core will pick victims, so that room elsewhere is given to those first.

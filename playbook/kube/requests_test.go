@@ -52,6 +52,7 @@ func fullCarrier(nodes int) *scripted {
 		"GET /api/v1/nodes":  answer(nodeList),
 		"GET " + mastersSets: setsAnswer(sets, sets.Items),
 		"GET /apis/policy/v1/namespaces/kubx-masters/poddisruptionbudgets": answer(policyv1.PodDisruptionBudgetList{}),
+		"POST " + ownReviews: review(true),
 		"GET /api/v1/pods": func(w http.ResponseWriter, r *http.Request) {
 			list := corev1.PodList{}
 			selector := r.URL.Query().Get("fieldSelector")
@@ -123,9 +124,9 @@ func TestALookAtAFullNodeCostsFewRequests(t *testing.T) {
 		nodes, most int
 		edit        func(*scripted)
 	}{
-		"small carrier":          {12, 4, nil},
-		"large carrier":          {60, 16, nil},
-		"old ReplicaSets abound": {12, 36, manyOldSets},
+		"small carrier":          {12, 5, nil},
+		"large carrier":          {60, 17, nil},
+		"old ReplicaSets abound": {12, 37, manyOldSets},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -146,6 +147,23 @@ func TestALookAtAFullNodeCostsFewRequests(t *testing.T) {
 				t.Errorf("it cost %d requests, want %d at most", cost, tt.most)
 			}
 		})
+	}
+}
+
+// A right that Drydock lacks is a fact about the pods, known before the node is cordoned.
+func TestNoPodIsMovableWithoutTheRightToEvict(t *testing.T) {
+	t.Parallel()
+	s := fullCarrier(3)
+	s.answers["POST "+ownReviews] = review(false)
+	seen, _ := lookAt(t, s, "node-000")
+	want := playbook.NotGranted("test", "create pods/eviction in kubx-masters")
+	for _, k := range seen.Candidates {
+		if k.NotMovable != want {
+			t.Errorf("candidate = %+v, want it not movable: %s", k, want)
+		}
+	}
+	if n := s.count("POST " + ownReviews); len(seen.Candidates) != 31 || n != 1 {
+		t.Errorf("%d candidates, and %d questions about the right", len(seen.Candidates), n)
 	}
 }
 

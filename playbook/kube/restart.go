@@ -45,7 +45,7 @@ func (c *Carrier) restart(ctx context.Context, run string, a playbook.RestartCon
 	lease, err := c.controller(ctx)
 	switch {
 	case err != nil:
-		return notSent(err), nil
+		return c.unread(ctx, err, getManagerLease), nil
 	case a.Holder == "" || lease.Holder == "":
 		return notHappened("nobody is known to lead"), nil
 	case lease.Holder != a.Holder:
@@ -72,15 +72,15 @@ func (c *Carrier) restartDeployment(ctx context.Context, run string) (playbook.S
 	case saidNotFound(err, "deployments", name):
 		return refused(fmt.Sprintf("there is no Deployment %s/%s: mend controller_manager.namespace and name", namespace, name)), nil
 	case err != nil:
-		return notSent(fmt.Errorf("get Deployment %s/%s: %w", namespace, name, err)), nil
+		return c.unread(ctx, fmt.Errorf("get Deployment %s/%s: %w", namespace, name, err), onDeployment("get", namespace, name)), nil
 	case restartedBy(deployment) == run:
 		return happened("it was restarted by this run already"), nil
 	case deployment.Spec.Paused:
 		return refused(fmt.Sprintf("the Deployment %s/%s is paused: nothing would restart", namespace, name)), nil
 	}
-	return settled(c.patchDeployment(ctx, run, deployment, map[string]any{RestartedByRun: run},
-		map[string]any{"template": map[string]any{"metadata": map[string]any{"annotations": map[string]any{restartedAt: restartedAtPrefix + run}}}}),
-		"deployments", name)
+	err = c.patchDeployment(ctx, run, deployment, map[string]any{RestartedByRun: run},
+		map[string]any{"template": map[string]any{"metadata": map[string]any{"annotations": map[string]any{restartedAt: restartedAtPrefix + run}}}})
+	return c.settled(ctx, err, onDeployment("patch", namespace, name), name)
 }
 
 // restartedBy is the run that restarted it last. A replica of an older version notes it in the template alone.

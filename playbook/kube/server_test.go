@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -70,6 +71,13 @@ func answer(v any) http.HandlerFunc {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(v)
 	}
+}
+
+const ownReviews = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+
+// review is the API server's answer to whether we may do something.
+func review(allowed bool) http.HandlerFunc {
+	return answer(authorizationv1.SelfSubjectAccessReview{Status: authorizationv1.SubjectAccessReviewStatus{Allowed: allowed}})
 }
 
 // status is an answer of the API server itself.

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"time"
 
-	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -101,12 +100,15 @@ func (l *looking) reapply(ctx context.Context) (playbook.ReapplyCheck, error) {
 	if check.Manifest, check.SHA256, err = sanitize(live.raw); err != nil {
 		return playbook.ReapplyCheck{}, err
 	}
-	if check.MayCreate, err = l.c.may(ctx, "create", ds.Namespace, ""); err != nil {
+	noCreate, err := l.c.denied(ctx, createDaemonSets(ds.Namespace))
+	if err != nil {
 		return playbook.ReapplyCheck{}, err
 	}
-	if check.MayDelete, err = l.c.may(ctx, "delete", ds.Namespace, ds.Name); err != nil {
+	noDelete, err := l.c.denied(ctx, deleteDaemonSets(ds.Namespace, ds.Name))
+	if err != nil {
 		return playbook.ReapplyCheck{}, err
 	}
+	check.MayCreate, check.MayDelete = !noCreate, !noDelete
 	if check.DryRun, err = l.c.dryRunReapply(ctx, ds.Namespace, ds.Name, check); err != nil {
 		return playbook.ReapplyCheck{}, err
 	}
@@ -122,20 +124,6 @@ func (l *looking) reapply(ctx context.Context) (playbook.ReapplyCheck, error) {
 	}
 	slices.Sort(check.PodUIDs)
 	return check, nil
-}
-
-// may asks the API server whether the actor may do something to DaemonSets.
-func (c *Carrier) may(ctx context.Context, verb, namespace, name string) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	review, err := c.actor.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
-		Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
-			Verb: verb, Group: "apps", Resource: "daemonsets", Namespace: namespace, Name: name}},
-	}, metav1.CreateOptions{})
-	if err != nil {
-		return false, fmt.Errorf("ask whether we may %s DaemonSets in %s: %w", verb, namespace, err)
-	}
-	return review.Status.Allowed, nil
 }
 
 // dryRunReapply sends the two calls of a reapply as server-side dry runs. It returns what the API server has against them,
