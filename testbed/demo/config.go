@@ -22,9 +22,16 @@ type config struct {
 	JenkinsJob, JenkinsUser        string
 	DrainNamespace                 string
 	Carriers                       []configCarrier
+	Tokens                         []configToken // none: Drydock makes an admin's
 }
 
-type configCarrier struct{ Name, Kubeconfig string }
+type configCarrier struct {
+	Name, Kubeconfig string
+	Mode             string // empty: act
+}
+
+// configToken is an API token; Env is the variable with its SHA-256.
+type configToken struct{ Name, Role, Env string }
 
 func newConfig(listen, dataDir string, remote *standIns, carriers []configCarrier) config {
 	return config{

@@ -25,6 +25,9 @@ type Options struct {
 	Keep string
 	// Out gets the demo; a terminal gets it in colours.
 	Out io.Writer
+
+	// visit, where it is set, looks around beside the repairs, and ends before all is stopped.
+	visit func(context.Context, *stage) error
 }
 
 // Why a demo was no success.
@@ -42,15 +45,17 @@ type stage struct {
 	clusters map[string]*controlplane.Cluster
 	remote   *standIns
 	drydock  *drydock
+	config   config
 	api      api
 	watch    *watch
+	judged   chan struct{} // closed when the verdict is there
 }
 
 // Run runs the demo. It is nil when all four incidents ended as they should, also
 // when ctx ended after that.
 func Run(ctx context.Context, o Options) (err error) {
 	began := time.Now()
-	s := &stage{options: o, view: newView(o.Out), remote: &standIns{}}
+	s := &stage{options: o, view: newView(o.Out), remote: &standIns{}, judged: make(chan struct{})}
 	defer s.view.close()
 	s.view.line("%s", s.view.paint(bold, "Drydock demo: the runbook's four example alerts, on two real Kubernetes control planes"))
 
@@ -120,6 +125,14 @@ func (s *stage) play(ctx context.Context, began time.Time) error {
 	if err := s.sendAlerts(); err != nil {
 		return err
 	}
+	visited := make(chan error, 1)
+	go func() {
+		if s.options.visit == nil {
+			visited <- nil
+			return
+		}
+		visited <- s.options.visit(ctx, s)
+	}()
 	if err := s.follow(ctx); err != nil {
 		if ctx.Err() != nil {
 			return err
@@ -132,6 +145,10 @@ func (s *stage) play(ctx context.Context, began time.Time) error {
 	}
 	s.view.line("")
 	s.view.line("  %s after %s", s.view.paint(bold, "Done"), seconds(time.Since(began)))
+	close(s.judged)
+	if err := <-visited; err != nil {
+		return err
+	}
 	if !s.options.Once {
 		s.stay(ctx)
 	}
@@ -156,20 +173,16 @@ func (s *stage) raise(ctx context.Context) error {
 	var carriers []configCarrier
 	for _, name := range []string{carrier3, carrier2} {
 		configs[name] = s.clusters[name].RESTConfig()
-		carriers = append(carriers, configCarrier{name, s.clusters[name].Kubeconfig()})
+		carriers = append(carriers, configCarrier{Name: name, Kubeconfig: s.clusters[name].Kubeconfig()})
 	}
 	if s.remote, err = startStandIns(ctx, configs, "http://"+address+"/webhooks/pagerduty"); err != nil {
 		return err
 	}
-	c := newConfig(address, filepath.Join(s.dir, "data"), s.remote, carriers)
-	file := filepath.Join(s.dir, "drydock.yaml")
-	if err := c.write(file); err != nil {
-		return err
-	}
+	s.config = newConfig(address, filepath.Join(s.dir, "data"), s.remote, carriers)
 
 	work := []func(context.Context) error{func(ctx context.Context) error {
 		return s.view.step("drydock serve, with a private Postgres", func() (err error) {
-			if s.drydock, err = startDrydock(ctx, s.options.Drydock, file, c, s.remote.env); err != nil {
+			if err := s.serve(ctx); err != nil {
 				return err
 			}
 			s.api, err = newAPI(s.drydock)
@@ -190,11 +203,22 @@ func (s *stage) raise(ctx context.Context) error {
 	s.view.line("  dashboard        %s", s.view.paint(bold, s.drydock.dashboard()))
 	s.view.line("  API token        %s", s.drydock.tokenFile)
 	s.view.line("  PagerDuty        %s (a stand-in)", s.remote.pagerURL)
-	s.view.line("  configuration    %s (its timing is shorter than on a real carrier)", file)
+	s.view.line("  configuration    %s (its timing is shorter than on a real carrier)", s.configFile())
 	for _, c := range carriers {
 		s.view.line("  look yourself    bin/kubebox kubectl --kubeconfig %s get ds -A", c.Kubeconfig)
 	}
 	return nil
+}
+
+func (s *stage) configFile() string { return filepath.Join(s.dir, "drydock.yaml") }
+
+// serve writes the configuration, and starts Drydock with it.
+func (s *stage) serve(ctx context.Context) (err error) {
+	if err := s.config.write(s.configFile()); err != nil {
+		return err
+	}
+	s.drydock, err = startDrydock(ctx, s.options.Drydock, s.configFile(), s.config, s.remote.env)
+	return err
 }
 
 // sendAlerts lets monitoring raise the four alerts: PagerDuty sends the webhooks.

@@ -1,7 +1,6 @@
 package demo
 
 import (
-	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestDemo is the demo itself, with the product as it is in this repository.
+// TestDemo is the demo itself, with the product as it is in this repository, and with a guest at its dashboard.
 func TestDemo(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "drydock")
 	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", binary, "./cmd/drydock")
@@ -17,9 +16,15 @@ func TestDemo(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build drydock: %v\n%s", err, out)
 	}
-	var out bytes.Buffer
-	if err := Run(t.Context(), Options{Drydock: binary, Once: true, Out: &out}); err != nil {
-		t.Errorf("%v\n%s", err, out.String())
+	g, leave := startDemo(t, binary)
+	admin := g.repairs()
+	g.verdict()
+	g.history(admin)
+	g.figures(admin, "/runs/"+g.runOf(g.watch.watched[0].incident))
+	g.death(admin)
+	g.expiry(g.orders(admin))
+	if err := leave(); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -44,7 +49,7 @@ func TestConfig(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "drydock.yaml")
 	c := newConfig("127.0.0.1:1", "/tmp/data", &standIns{pagerURL: "http://pager", jenkinsURL: "http://jenkins", flagsURL: "http://flags"},
-		[]configCarrier{{carrier3, "/tmp/3.kubeconfig"}, {carrier2, "/tmp/2.kubeconfig"}})
+		[]configCarrier{{Name: carrier3, Kubeconfig: "/tmp/3.kubeconfig"}, {Name: carrier2, Kubeconfig: "/tmp/2.kubeconfig", Mode: "approve"}})
 	if err := c.write(path); err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +60,7 @@ func TestConfig(t *testing.T) {
 	for _, want := range []string{
 		"listen: 127.0.0.1:1\n", "api_url: http://pager\n", "url: http://jenkins\n", `url: "http://flags/flags/{carrier}/armada-ops"`,
 		"  - {name: prod-dal10-carrier3, kubeconfig: /tmp/3.kubeconfig, drain_namespaces: [kubx-masters]}\n",
-		"  - {name: prod-dal12-carrier2, kubeconfig: /tmp/2.kubeconfig, drain_namespaces: [kubx-masters]}\n",
+		"  - {name: prod-dal12-carrier2, kubeconfig: /tmp/2.kubeconfig, drain_namespaces: [kubx-masters], mode: approve}\n",
 	} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("%q is not in the file", want)
