@@ -109,6 +109,12 @@ func TestTwoIdentitiesWithLeastRights(t *testing.T) {
 		}
 		return nil
 	})
+	fresh := get(t, ctx, ds)
+	refused := do(t, ctx, c, playbook.Nudge{Namespace: namespace, Name: ds.Name, UID: string(fresh.UID), ResourceVersion: fresh.ResourceVersion, Run: "run-1"},
+		playbook.Refused)
+	if want := playbook.NotGranted(carrierName, "patch daemonsets.apps "+ds.Name+" in "+namespace); refused.Detail != want {
+		t.Errorf("the nudge was refused with %q, want %q", refused.Detail, want)
+	}
 }
 
 func why[T any](r playbook.Reading[T]) error {
