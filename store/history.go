@@ -68,8 +68,8 @@ func (q *query) scoped(table, columns, carrier string, carriers []string, order 
 		q.sql("SELECT * FROM "+table, rest) + ") AS " + alias + " " + rest
 }
 
-// Runs lists runs, newest first, without ticks and intents, and with what they remember only where the filter asks for it. A limit of 0 is 50, and 200 is the most. The error is
-// *BadCursorError or ErrTooSlow where it is one of those.
+// Runs lists runs, newest first, without ticks and intents, and with what they remember only where the filter asks for it. A limit
+// of 0 is 50, and 200 is the most. The error is *BadCursorError or ErrTooSlow where it is one of those.
 func (s *Store) Runs(ctx context.Context, f playbook.RunFilter) (playbook.RunPage, error) {
 	limit := pageSize(f.Limit)
 	// Names are kept in lower case, however a title or a person writes them.

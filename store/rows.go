@@ -75,7 +75,8 @@ func loadRun(ctx context.Context, q querier, id string) (playbook.Run, error) {
 	var run playbook.Run
 	batch := &pgx.Batch{}
 	queueRun(batch, id, &run)
-	return run, q.SendBatch(ctx, batch).Close()
+	err := q.SendBatch(ctx, batch).Close() // a statement of its own: Go leaves open whether run is read before or after a call beside it
+	return run, err
 }
 
 // queueRun adds what reads a run with its incidents and intents. The batch's error is playbook.ErrNoRun when there is none.
