@@ -89,7 +89,7 @@ func (p *play) do(ctx context.Context, a scenariofile.Act) error {
 		key, value, _ := strings.Cut(a.On, "=")
 		return p.patchSet(ctx, c.DaemonSets[0].Name, map[string]any{"metadata": map[string]any{"annotations": map[string]any{key: value}}})
 	case scenariofile.ForbidRevision:
-		restore, err := fault.ForbidControllerRevisions(ctx, client)
+		restore, err := p.stage.forbidRevisions(ctx, client)
 		p.allow = restore
 		return err
 	case scenariofile.AllowRevision:

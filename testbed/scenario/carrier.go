@@ -17,11 +17,13 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/drydock/drydock/playbook"
+	"github.com/drydock/drydock/playbook/kube"
 	"github.com/drydock/drydock/playbook/playbooktest/scenariofile"
 	"github.com/drydock/drydock/testbed/await"
 	"github.com/drydock/drydock/testbed/controlplane"
 	"github.com/drydock/drydock/testbed/fault"
 	"github.com/drydock/drydock/testbed/flags"
+	"github.com/drydock/drydock/testbed/grant"
 	"github.com/drydock/drydock/testbed/jenkins"
 )
 
@@ -42,12 +44,15 @@ type carrier struct {
 	*scenariofile.Scenario
 	Name       string // in titles and in drydock.yaml
 	Namespace  string // of its DaemonSets
-	Kubeconfig string
-	FlagsURL   string
-	JenkinsURL string
+	Kubeconfig string // of the identity that looks
+	// ActorKubeconfig is of the one that acts; empty in mode observe, where there is none.
+	ActorKubeconfig string
+	FlagsURL        string
+	JenkinsURL      string
 
 	cluster *controlplane.Cluster
-	client  kubernetes.Interface
+	client  kubernetes.Interface // of the carrier's owner, who may do everything
+	without string               // the right that is taken from it, see rights
 	door    *door
 	watch   *watch
 	flags   *flags.Server
@@ -69,15 +74,15 @@ func (c *carrier) Policies() []daemonSetPolicy {
 
 // entry is one carrier of drydock.yaml: all entries of a scenario lead to the same part of the control plane.
 type entry struct {
-	Name, Kubeconfig string
-	Mode             playbook.Mode
+	Name, Kubeconfig, ActorKubeconfig string
+	Mode                              playbook.Mode
 }
 
 // Entries are the scenario's carriers in drydock.yaml, and one that only watches (see watch).
 func (c *carrier) Entries() []entry {
-	all := []entry{{c.watch.name, c.watch.kubeconfig, playbook.ModeObserve}}
+	all := []entry{{c.watch.name, c.watch.kubeconfig, "", playbook.ModeObserve}}
 	for n := range c.Carriers() {
-		all = append(all, entry{c.entryName(n + 1), c.Kubeconfig, c.Settings.Mode})
+		all = append(all, entry{c.entryName(n + 1), c.Kubeconfig, c.ActorKubeconfig, c.Settings.Mode})
 	}
 	return all
 }
@@ -96,10 +101,19 @@ func (st *stage) newCarrier(s *scenariofile.Scenario) (*carrier, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &carrier{Scenario: s, Name: "prod-" + s.File, Namespace: "monitoring-" + s.File, cluster: cluster, client: cluster.Client(),
-		Kubeconfig: filepath.Join(st.dir, s.File+".kubeconfig")}
-	if c.door, err = newDoor(st.ctx, cluster.Kubeconfig(), c.Kubeconfig); err != nil {
+	c := &carrier{Scenario: s, Name: "prod-" + s.File, Namespace: namespaceOf(s), cluster: cluster, client: cluster.Client(),
+		without: st.without[s.File]}
+	through := filepath.Join(st.dir, s.File+".kubeconfig")
+	if c.door, err = newDoor(st.ctx, cluster.Kubeconfig(), through); err != nil {
 		return nil, err
+	}
+	if c.Kubeconfig, err = impersonating(through, c.accounts().Reader); err != nil {
+		return nil, err
+	}
+	if s.Settings.Mode != playbook.ModeObserve {
+		if c.ActorKubeconfig, err = impersonating(through, c.accounts().Actor); err != nil {
+			return nil, err
+		}
 	}
 	st.atStop(func() error { c.door.shut(); return nil })
 	if c.watch, err = newWatch(st.ctx, c.Name+"-watched", c.Kubeconfig); err != nil {
@@ -190,8 +204,16 @@ func (c *carrier) deploy(ctx context.Context) error {
 			return err
 		}
 	}
-	if c.Settings.Restart == "deployment" {
-		w := fault.Workload{Namespace: metav1.NamespaceSystem, Name: controllerDeployment, Replicas: 1}
+	if err := grant.Rights(ctx, c.cluster.RESTConfig(), c.accounts(), c.rights()); err != nil {
+		return err
+	}
+	if c.Settings.FlagSet {
+		if err := c.createFlagSet(ctx); err != nil {
+			return err
+		}
+	}
+	if c.Settings.Restart == kube.DriverDeployment {
+		w := fault.Workload{Namespace: c.Namespace, Name: controllerDeployment, Replicas: 1}
 		if err := fault.CreateWorkload(ctx, c.client, w); err != nil {
 			return err
 		}
@@ -407,8 +429,8 @@ func (c *carrier) clear(ctx context.Context) error {
 	background := metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationBackground)}
 	ours := metav1.ListOptions{LabelSelector: scenarioLabel + "=" + c.File}
 	customers := scenariofile.CustomersNamespace
-	if c.Settings.Restart == "deployment" {
-		if err := fault.DeleteWorkload(ctx, c.client, metav1.NamespaceSystem, controllerDeployment); err != nil {
+	if c.Settings.Restart == kube.DriverDeployment {
+		if err := fault.DeleteWorkload(ctx, c.client, c.Namespace, controllerDeployment); err != nil {
 			return err
 		}
 	}
@@ -449,7 +471,7 @@ func (c *carrier) clear(ctx context.Context) error {
 // restarted reports whether the Deployment that stands for the controller-manager was ordered to restart. Nothing runs in it:
 // the controller-manager itself comes back by the act start-controller.
 func (c *carrier) restarted(ctx context.Context) error {
-	d, err := c.client.AppsV1().Deployments(metav1.NamespaceSystem).Get(ctx, controllerDeployment, metav1.GetOptions{})
+	d, err := c.client.AppsV1().Deployments(c.Namespace).Get(ctx, controllerDeployment, metav1.GetOptions{})
 	if err == nil && d.Spec.Template.Annotations["kubectl.kubernetes.io/restartedAt"] == "" {
 		err = errNotYet
 	}

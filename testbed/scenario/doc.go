@@ -11,6 +11,9 @@
 // An alert about the same DaemonSet comes for a second carrier entry too, in mode observe, whose way to the API server lets no
 // write pass (type watch): what happens in a scenario happens before its eyes, and nothing but notes may come of it.
 //
+// Drydock has two identities in each scenario, with exactly the rights that kube.Rights lists for its settings, and the admission
+// policy of deploy/carrier is in force. Which right each is needed for is shown by scenarios that end otherwise without it.
+//
 // The tests hold what was seen against the file, and against what package scenariofile saw when it played the same file on
 // the simulated carrier.
 package scenario

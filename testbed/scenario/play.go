@@ -24,6 +24,7 @@ const ourMarks = "drydock.dev/"
 // play is one scenario while it is played.
 type play struct {
 	*scenariofile.Scenario
+	stage   *stage
 	life    context.Context // of what must outlive a call: the stage's
 	server  *server
 	carrier *carrier
@@ -51,11 +52,11 @@ func (st *stage) play(ctx context.Context, s *scenariofile.Scenario) (seen scena
 	if err != nil {
 		return seen, "", err
 	}
-	if s.Disrupts() {
+	if s.Disrupts() && st.together == nil {
 		st.turn.Lock()
 		defer st.turn.Unlock()
 	}
-	p := &play{Scenario: s, life: st.ctx, server: server, carrier: server.carriers[s.File], pods: map[string]string{}}
+	p := &play{Scenario: s, stage: st, life: st.ctx, server: server, carrier: server.carriers[s.File], pods: map[string]string{}}
 	all := ctx
 	ctx, cancel := context.WithTimeout(all, patience) // its turn has come only now
 	defer cancel()
@@ -74,7 +75,7 @@ func (st *stage) play(ctx context.Context, s *scenariofile.Scenario) (seen scena
 	if err != nil {
 		return seen, story, err
 	}
-	seen.Broken = append(seen.Broken, watched...)
+	seen.Broken = append(append(seen.Broken, watched...), denied(seen)...)
 	if err := p.restore(ctx); err != nil {
 		return seen, story, err
 	}

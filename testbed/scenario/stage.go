@@ -26,6 +26,11 @@ type stage struct {
 	// databases are empty ones with the schema, by the settings of the server that they are for.
 	databases map[common]string
 
+	// without names the right that a scenario is played without, by its file; see rights.go.
+	without map[string]string
+	// together, if set, is how many scenarios take the controller's right at the same time, instead of taking turns.
+	together *gathering
+
 	binary     func() (string, error)
 	shared     func() (*controlplane.Cluster, error)
 	disruptive func() (*controlplane.Cluster, error)
@@ -70,7 +75,7 @@ func (st *stage) startCluster(name string, election controlplane.LeaderElection)
 		return nil, err
 	}
 	st.atStop(cluster.Stop)
-	return cluster, nil
+	return cluster, st.bound(cluster)
 }
 
 func (st *stage) atStop(f func() error) {

@@ -180,6 +180,7 @@ type Settings struct {
 	Reapply         playbook.Reapply `yaml:"reapply"` // default if_needed
 	DrainNamespaces *[]string        `yaml:"drain_namespaces"`
 	NoPromotion     bool             `yaml:"no_promotion"` // no promotion is configured
+	FlagSet         bool             `yaml:"flag_set"`     // the carrier's own FeatureFlagSetLD names the version
 	OnAcknowledge   string           `yaml:"on_acknowledge"`
 	// Restart is the controller-manager's restart driver: none, the default, or deployment.
 	Restart string `yaml:"restart"`
