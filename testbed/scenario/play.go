@@ -75,7 +75,11 @@ func (st *stage) play(ctx context.Context, s *scenariofile.Scenario) (seen scena
 	if err != nil {
 		return seen, story, err
 	}
-	seen.Broken = append(append(seen.Broken, watched...), denied(seen)...)
+	denied, err := p.denied(ctx)
+	if err != nil {
+		return seen, story, err
+	}
+	seen.Broken = append(append(seen.Broken, watched...), denied...)
 	if err := p.restore(ctx); err != nil {
 		return seen, story, err
 	}

@@ -2,8 +2,10 @@ package scenario
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -107,19 +109,19 @@ func (c *carrier) createFlagSet(ctx context.Context) error {
 	})
 }
 
-// denied says where Drydock tells people that the API server did not let it: with exactly its rights it never has to.
-func denied(seen scenariofile.Seen) []string {
-	var problems []string
-	for name, r := range seen.Runs {
-		for _, i := range r.Incidents {
-			for line := range strings.Lines(i.Notes) {
-				if strings.Contains(line, `User "`+grant.Account("")) {
-					problems = append(problems, fmt.Sprintf("the run of %s lacks a right: %s", name, strings.TrimSpace(line)))
-				}
-			}
+// denied says where a run's history, all that was read included, tells that the API server did not let Drydock do something:
+// with exactly its rights that never happens.
+func (p *play) denied(ctx context.Context) (problems []string, err error) {
+	for _, a := range p.runs {
+		var history json.RawMessage
+		if err := p.server.call(ctx, http.MethodGet, "/api/v1/runs/"+a.id, nil, &history); err != nil {
+			return nil, err
+		}
+		if _, after, found := strings.Cut(string(history), grant.Account("")); found {
+			problems = append(problems, fmt.Sprintf("the run of %s lacks a right: %s", a.name, after[:min(len(after), 200)]))
 		}
 	}
-	return problems
+	return problems, nil
 }
 
 // gathering is a place where so many scenarios wait for each other.
