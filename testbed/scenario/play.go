@@ -110,7 +110,11 @@ const scenePatience = 90 * time.Second
 
 // begin deploys, breaks, and raises the alerts.
 func (p *play) begin(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, scenePatience)
+	patience := scenePatience
+	if p.stage.together != nil {
+		patience *= 2 // the last to come sets the pace of all
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if err := p.carrier.deploy(ctx); err != nil {
 		return err

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -113,9 +112,13 @@ func (c *carrier) createFlagSet(ctx context.Context) error {
 // with exactly its rights that never happens.
 func (p *play) denied(ctx context.Context) (problems []string, err error) {
 	for _, a := range p.runs {
-		var history json.RawMessage
-		if err := p.server.call(ctx, http.MethodGet, "/api/v1/runs/"+a.id, nil, &history); err != nil {
+		r, err := p.server.store.Run(ctx, a.id)
+		if err != nil {
 			return nil, err
+		}
+		history, err := json.Marshal(r)
+		if err != nil {
+			return nil, fmt.Errorf("encode run %s: %w", a.id, err)
 		}
 		if _, after, found := strings.Cut(string(history), grant.Account("")); found {
 			problems = append(problems, fmt.Sprintf("the run of %s lacks a right: %s", a.name, after[:min(len(after), 200)]))
