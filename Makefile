@@ -65,6 +65,7 @@ soak: ## an hour of faults: kills, freezes, a lost database and bad remotes (SOA
 	@tools/need postgres
 	@$(MAKE) build testbed
 	go test -count=1 -v -timeout 12h ./playbook/playbooktest/sweep -run 'TestSimulation$$' -from=$(SEED) -seeds=$(SEEDS)
+	cd testbed && go test -count=1 -v -timeout 1h ./scenario -run TestEachRightIsNeeded -every-right
 	cd testbed && $(SOAKING) -run TestStorm
 	cd testbed && $(SOAKING) -run TestPagerAway -pager-away 12m
 	cd testbed && $(SOAKING) -run TestBadAPIServer -latency 5s -bad-for 5m
