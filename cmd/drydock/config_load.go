@@ -59,8 +59,10 @@ func parseConfig(file string, src []byte) (*Config, error) {
 	empty := len(tree.Docs) == 0 || tree.Docs[0].Body == nil || tree.Docs[0].Body.Type() == ast.NullType ||
 		tree.Docs[0].Body.Type() == ast.CommentType
 	if !empty {
-		ast.Walk(shape, tree.Docs[0].Body)
-		shape.walk("", tree.Docs[0].Body, reflect.TypeFor[Config](), "")
+		ast.Walk(anchorWalk{check: shape}, tree.Docs[0].Body)
+		if !shape.undecodable {
+			shape.walk("", tree.Docs[0].Body, reflect.TypeFor[Config](), "")
+		}
 		if !shape.undecodable {
 			// Strict only when the walk found nothing: it already named each unknown key, and reports them all at once.
 			var options []yaml.DecodeOption
@@ -181,12 +183,28 @@ type shapeCheck struct {
 	anchors     map[string]ast.Node
 }
 
-// Visit collects the anchors, for ast.Walk.
-func (s *shapeCheck) Visit(node ast.Node) ast.Visitor {
-	if anchor, ok := node.(*ast.AnchorNode); ok {
-		s.anchors[anchor.Name.GetToken().Value] = anchor.Value
+// anchorWalk collects a file's anchors, for ast.Walk. An alias of what it stands in never ends, and the decoder follows it until it is
+// out of memory (found by FuzzParseConfig); by a name that is given twice, the alias of another anchor can be one.
+type anchorWalk struct {
+	check  *shapeCheck
+	inside []string // the anchors around a node
+}
+
+func (w anchorWalk) Visit(node ast.Node) ast.Visitor {
+	switch n := node.(type) {
+	case *ast.AnchorNode:
+		name := n.Name.GetToken().Value
+		if _, twice := w.check.anchors[name]; twice {
+			w.check.fatal(n, "the configuration", "the anchor &%s is defined twice: give each its own name", name)
+		}
+		w.check.anchors[name] = n.Value
+		return anchorWalk{w.check, append(slices.Clone(w.inside), name)}
+	case *ast.AliasNode:
+		if name := n.Value.GetToken().Value; slices.Contains(w.inside, name) {
+			w.check.fatal(n, "the configuration", "the alias *%s stands in its own anchor: write out what it is to be", name)
+		}
 	}
-	return s
+	return w
 }
 
 // resolve takes anchors and tags off a node and follows aliases.

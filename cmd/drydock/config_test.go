@@ -59,6 +59,8 @@ func TestConfigErrorsNameKeyLineAndMend(t *testing.T) {
 		"list behind an alias": {"approvers: &a [x]\nmode: *a\n", []string{"mode: must be one of observe, approve, act"}},
 		"merged":               {"timing: &a {tick: [1]}\npagerduty: {<<: *a}\n", []string{"timing.tick: is not a duration", `pagerduty.tick: unknown key "tick"`}},
 		"secret merged":        {"public_url: &a hunter2\npagerduty: {from: a@b.c, token: *a}\n", []string{"pagerduty.token: a secret is not written"}},
+		"merged into itself":   {"timing: &a\n  tick: 1s\n  <<: *a\n", []string{":3: the configuration: the alias *a stands in its own anchor: write out what it is to be"}},
+		"one name, two values": {"timing: &a {tick: 1s}\nlimits: &a {<<: *a}\n", []string{":2: the configuration: the anchor &a is defined twice"}},
 		"no such alias":        {"mode: *a\n", []string{"drydock.yaml"}},
 		"not text":             {"listen: \"\\x1b[31m\"\nx\x1b[31m: 1\n", []string{`\x1b[31m`}},
 		"unknown role":         {"role: foo\n", []string{`role: "foo" is not one of all, ingest, worker`}},
