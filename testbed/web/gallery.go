@@ -141,8 +141,15 @@ func NewGallery(ctx context.Context) (*Gallery, error) {
 	w.Ledger.Cancel(w.Ledger.Runs()[len(w.Ledger.Runs())-1], "ada")
 	w.Run(ctx, night)
 
-	// Two that go on: one drains, one waits for an approval.
+	// Two that go on: one drains, and no pod may leave yet; one waits for an approval.
 	fill(a, "dal10-worker-11")
+	masters := playbooktest.Budget{Namespace: victims, Name: "masters", MinAvailable: 100}
+	for _, worker := range []string{"07", "11", "23"} { // those of the first night may have come here
+		for i := range 8 {
+			masters.Owners = append(masters.Owners, fmt.Sprintf("master-%s-%d", worker, i+1))
+		}
+	}
+	a.AddBudget(masters)
 	w.Clock.Advance(10 * time.Second)
 	a.AddSet(playbooktest.DaemonSet{Namespace: "monitoring", Name: metricsE})
 	w.Clock.Advance(time.Minute)
